@@ -1,0 +1,51 @@
+# How everything of this project is compiled: language level, warnings, sanitizers, ccache.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+# One place for all programs: scripts and tests find them as BUILD/bin/NAME.
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Build type" FORCE)
+endif()
+
+find_program(GODWIT_CCACHE ccache)
+if(GODWIT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER ${GODWIT_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${GODWIT_CCACHE})
+endif()
+
+# What only this project's own targets get; a consumer of the installed library sees none of it.
+add_library(godwit_warnings INTERFACE)
+target_compile_options(godwit_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow)
+if(GODWIT_WERROR)
+  target_compile_options(godwit_warnings INTERFACE -Werror)
+endif()
+
+if(GODWIT_SANITIZE STREQUAL "address")
+  # Undefined behaviour aborts as an address error does: a test must not pass with a printed finding.
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined
+                      -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+elseif(GODWIT_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=thread)
+  # g++ warns that its thread sanitizer ignores std::atomic_thread_fence; the code that uses one
+  # says how it is covered.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(-Wno-error=tsan)
+  endif()
+elseif(GODWIT_SANITIZE)
+  message(FATAL_ERROR "GODWIT_SANITIZE is '${GODWIT_SANITIZE}': use address or thread")
+endif()
+
+if(GODWIT_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "GODWIT_FUZZ needs clang: configure with --preset fuzz")
+  endif()
+  # Instrument everything; only the fuzz targets link libFuzzer's main.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

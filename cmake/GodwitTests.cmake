@@ -1,0 +1,95 @@
+# How tests are made and found by ctest.
+#
+# The name of a test's suite (or of its instantiation) chooses its label:
+#   unit    all others                  two at a time
+#   real    the name contains `Real`    needs something outside, as a ZooKeeper server; one at a time
+#   heavy   the name contains `Heavy`   minutes of one core; the release preset alone, one at a time
+
+# What the sanitizers are told in every test. The suppressions name foreign libraries only.
+set(GODWIT_TEST_ENVIRONMENT
+    "ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1"
+    "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/lsan.supp:print_suppressions=0"
+    "UBSAN_OPTIONS=print_stacktrace=1"
+    "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan.supp:halt_on_error=1:second_deadlock_stack=1")
+
+# A sanitizer slows a test several times.
+if(GODWIT_SANITIZE)
+  set(GODWIT_TIMEOUT_FACTOR 4)
+else()
+  set(GODWIT_TIMEOUT_FACTOR 1)
+endif()
+math(EXPR GODWIT_TIMEOUT_UNIT "60 * ${GODWIT_TIMEOUT_FACTOR}")
+math(EXPR GODWIT_TIMEOUT_REAL "180 * ${GODWIT_TIMEOUT_FACTOR}")
+set(GODWIT_TIMEOUT_HEAVY 1800)
+
+# godwit_discover_tests(TARGET): adds each test of a GoogleTest executable to ctest.
+function(godwit_discover_tests target)
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    TEST_PREFIX ${target}: TEST_FILTER "-*Real*:*Heavy*"
+    PROPERTIES LABELS unit TIMEOUT ${GODWIT_TIMEOUT_UNIT}
+               ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    TEST_PREFIX ${target}: TEST_FILTER "*Real*-*Heavy*"
+    PROPERTIES LABELS real TIMEOUT ${GODWIT_TIMEOUT_REAL} RUN_SERIAL TRUE
+               ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    TEST_PREFIX ${target}: TEST_FILTER "*Heavy*"
+    PROPERTIES LABELS heavy TIMEOUT ${GODWIT_TIMEOUT_HEAVY} RUN_SERIAL TRUE
+               ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
+endfunction()
+
+# godwit_layer_tests(NAME [LIBS target...])
+#
+# Makes godwit_NAME_tests of all tests/NAME/**.cc: the *_test.cc and their helpers. A subfolder with
+# a CMakeLists.txt of its own is left to it.
+function(godwit_layer_tests name)
+  cmake_parse_arguments(arg "" "" "LIBS" ${ARGN})
+  set(dir ${PROJECT_SOURCE_DIR}/tests/${name})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cc)
+  file(GLOB_RECURSE own_projects CONFIGURE_DEPENDS ${dir}/*/CMakeLists.txt)
+  foreach(project IN LISTS own_projects)
+    get_filename_component(project_dir ${project} DIRECTORY)
+    if(NOT project_dir STREQUAL dir)
+      list(FILTER sources EXCLUDE REGEX "^${project_dir}/")
+    endif()
+  endforeach()
+  if(NOT sources)
+    message(STATUS "godwit: layer ${name} has no test yet")
+    return()
+  endif()
+  set(target godwit_${name}_tests)
+  add_executable(${target} ${sources})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests
+                                               ${PROJECT_SOURCE_DIR}/${name}/src)
+  # A layer's tests see its private headers, so they need what those include.
+  get_target_property(private_depends godwit_${name} GODWIT_PRIVATE_DEPENDS)
+  target_link_libraries(${target} PRIVATE godwit_warnings godwit::${name} ${private_depends}
+                                          GTest::gmock_main GTest::gmock GTest::gtest ${arg_LIBS})
+  godwit_discover_tests(${target})
+endfunction()
+
+# godwit_fuzz_target(NAME SOURCES file... LIBS target... [CORPUS folder])
+#
+# A libFuzzer target fuzz_NAME. With GODWIT_FUZZ it is a fuzzer. Without, the same file is linked
+# with a small main that feeds it the corpus and seeded mutations of it, as a unit test that every
+# compiler can build.
+function(godwit_fuzz_target name)
+  cmake_parse_arguments(arg "" "CORPUS" "SOURCES;LIBS" ${ARGN})
+  set(target fuzz_${name})
+  add_executable(${target} ${arg_SOURCES})
+  target_link_libraries(${target} PRIVATE godwit_warnings ${arg_LIBS})
+  if(arg_CORPUS)
+    get_filename_component(corpus ${arg_CORPUS} ABSOLUTE)
+  endif()
+  if(GODWIT_FUZZ)
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    set_property(GLOBAL APPEND PROPERTY GODWIT_FUZZ_TARGETS ${target})
+  else()
+    target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+  endif()
+  if(NOT GODWIT_FUZZ)
+    add_test(NAME ${target} COMMAND ${target} ${corpus})
+    set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT ${GODWIT_TIMEOUT_UNIT}
+                                              ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
+  endif()
+endfunction()
