@@ -1,5 +1,8 @@
 # The shape that all layers share: LAYER/include (public), LAYER/src (private), tests/LAYER.
 
+add_custom_target(godwit_programs)
+add_custom_target(godwit_benches)
+
 # godwit_layer(NAME [DEPENDS target...] [PRIVATE_DEPENDS target...])
 #
 # Makes the static library godwit_NAME (alias godwit::NAME) of all src/**.cc but those named
@@ -69,9 +72,16 @@ endfunction()
 
 # godwit_program(NAME SOURCES file... [LIBS target...])
 #
-# A program of this project; it lands in BUILD/bin.
+# A program of this project; it lands in BUILD/bin. Those of bench/ are built by the target
+# godwit_benches too, those of node/ and examples/ by godwit_programs.
 function(godwit_program name)
   cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE godwit_warnings ${arg_LIBS})
+  file(RELATIVE_PATH folder ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+  if(folder MATCHES "^bench")
+    add_dependencies(godwit_benches ${name})
+  elseif(folder MATCHES "^(node|examples)")
+    add_dependencies(godwit_programs ${name})
+  endif()
 endfunction()

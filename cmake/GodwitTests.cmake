@@ -5,6 +5,10 @@
 #   real    the name contains `Real`    needs something outside, as a ZooKeeper server; one at a time
 #   heavy   the name contains `Heavy`   minutes of one core; the release preset alone, one at a time
 
+if(GODWIT_FUZZ)
+  add_custom_target(godwit_fuzzers)
+endif()
+
 # What the sanitizers are told in every test. The suppressions name foreign libraries only.
 set(GODWIT_TEST_ENVIRONMENT
     "ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1"
@@ -43,6 +47,9 @@ endfunction()
 # Makes godwit_NAME_tests of all tests/NAME/**.cc: the *_test.cc and their helpers. A subfolder with
 # a CMakeLists.txt of its own is left to it.
 function(godwit_layer_tests name)
+  if(GODWIT_FUZZ)
+    return()  # The fuzz preset tests nothing but the fuzz targets.
+  endif()
   cmake_parse_arguments(arg "" "" "LIBS" ${ARGN})
   set(dir ${PROJECT_SOURCE_DIR}/tests/${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cc)
@@ -70,26 +77,32 @@ endfunction()
 
 # godwit_fuzz_target(NAME SOURCES file... LIBS target... [CORPUS folder])
 #
-# A libFuzzer target fuzz_NAME. With GODWIT_FUZZ it is a fuzzer. Without, the same file is linked
-# with a small main that feeds it the corpus and seeded mutations of it, as a unit test that every
-# compiler can build.
+# A libFuzzer target, fuzz_NAME. In the fuzz preset it is a fuzzer, and a test runs it briefly. In
+# the others the same file is linked with a small main that feeds it the corpus, seeded mutations of
+# it and random bytes, as a unit test that every compiler can build.
 function(godwit_fuzz_target name)
   cmake_parse_arguments(arg "" "CORPUS" "SOURCES;LIBS" ${ARGN})
   set(target fuzz_${name})
   add_executable(${target} ${arg_SOURCES})
   target_link_libraries(${target} PRIVATE godwit_warnings ${arg_LIBS})
+  set(corpus)
   if(arg_CORPUS)
     get_filename_component(corpus ${arg_CORPUS} ABSOLUTE)
   endif()
   if(GODWIT_FUZZ)
     target_link_options(${target} PRIVATE -fsanitize=fuzzer)
-    set_property(GLOBAL APPEND PROPERTY GODWIT_FUZZ_TARGETS ${target})
+    add_dependencies(godwit_fuzzers ${target})
+    # What the fuzzer learns goes to the first folder; the corpus of the tree is only read.
+    set(learned ${CMAKE_BINARY_DIR}/corpus/${name})
+    file(MAKE_DIRECTORY ${learned} ${CMAKE_BINARY_DIR}/findings)
+    add_test(NAME ${target}
+             COMMAND ${target} -max_total_time=10 -timeout=10 -rss_limit_mb=1024
+                     -artifact_prefix=${CMAKE_BINARY_DIR}/findings/${name}- ${learned} ${corpus})
+    set_tests_properties(${target} PROPERTIES LABELS fuzz TIMEOUT 120)
   else()
     target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
-  endif()
-  if(NOT GODWIT_FUZZ)
     add_test(NAME ${target} COMMAND ${target} ${corpus})
-    set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT ${GODWIT_TIMEOUT_UNIT}
-                                              ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
+    set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT ${GODWIT_TIMEOUT_UNIT})
   endif()
+  set_property(TEST ${target} PROPERTY ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
 endfunction()
