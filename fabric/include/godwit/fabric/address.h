@@ -1,0 +1,41 @@
+// EngineAddress: everything a peer needs to reach an engine, as one opaque blob in the directory.
+//
+// The blob comes from outside: parse() accepts any bytes and answers an address or an error.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "godwit/error.h"
+#include "godwit/fabric/identity.h"
+
+namespace godwit::fabric {
+
+struct SocketAddress {
+  std::string host;  // numeric IPv4 or IPv6
+  std::uint16_t port = 0;
+  bool operator==(const SocketAddress&) const = default;
+};
+
+class EngineAddress {
+ public:
+  EngineId engine;
+  std::string node;        // node name; equal names may share memory ...
+  std::string host;        // ... if they also run under the same kernel (boot id and user)
+  std::string shm_socket;  // path of the Unix socket; empty: no shm
+  std::vector<SocketAddress> tcp;
+  std::vector<SocketAddress> ucx;
+
+  static constexpr std::size_t kMaxBlob = 4096;
+
+  std::string serialize() const;
+  static Result<EngineAddress> parse(std::string_view blob);
+  bool operator==(const EngineAddress&) const = default;
+};
+
+/// Identifies the running kernel: engines with different values cannot share memory.
+const std::string& this_host();
+
+}  // namespace godwit::fabric
