@@ -78,10 +78,10 @@ def collect(folder, preset):
             status = f"its results cannot be read: {error}"
     if status != "ok" and not any(case.outcome == "failed" for case in cases):
         log = ".build.log" if status == "build failed" else ".test.log"
-        cases.append(Case(preset, f"({status})", "failed", status,
+        cases.append(Case(preset, "the preset as a whole", "failed", status,
                           read_text(os.path.join(folder, preset + log)), 0))
     elif not cases:
-        cases.append(Case(preset, "(no test ran)", "failed", "no test ran", "", 0))
+        cases.append(Case(preset, "the preset as a whole", "failed", "no test ran", "", 0))
     return cases
 
 

@@ -55,7 +55,7 @@ expect(1, "1 passed, 1 failed, 0 skipped", "FAILED  asan  case0", "    it broke\
        release=("ok", [PASS]), asan=("ctest failed", [FAIL]))
 expect(1, "1 passed, 1 failed, 0 skipped", "Unable to find executable",
        release=("ctest failed", [PASS, NOT_BUILT]))
-expect(1, "1 passed, 1 failed, 0 skipped", "tsan  (build failed)",
+expect(1, "1 passed, 1 failed, 0 skipped", "tsan  the preset as a whole  (build failed)",
        release=("ok", [PASS]), tsan=("build failed", None))
 expect(1, "1 passed, 1 failed, 0 skipped", "(it never finished)",
        release=("ok", [PASS]), tsan=(None, None))
