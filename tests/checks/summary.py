@@ -33,7 +33,13 @@ def skip_reason(output, fallback):
     return fallback
 
 
-def read_cases(preset, path):
+def failure_kind(name, log):
+    """How ctest named the failure (Failed, Timeout, Exception: SegFault): its XML does not say."""
+    line = re.search(r"Test +#\d+: " + re.escape(name) + r" \.*(.+?) +[\d.]+ sec", log)
+    return " ".join(line.group(1).replace("*", " ").split()) if line else "Failed"
+
+
+def read_cases(preset, path, log):
     for element in ElementTree.parse(path).getroot().iter("testcase"):
         output = element.findtext("system-out") or ""
         status = element.get("status")
@@ -50,7 +56,8 @@ def read_cases(preset, path):
             # A test that could not even start ("notrun": not built, fixture failed) is a failure,
             # and so is a disabled one: nobody may switch a test off without being seen.
             outcome = "failed"
-        yield Case(preset, element.get("name"), outcome, message or status, output,
+            message = message or failure_kind(element.get("name"), log)
+        yield Case(preset, element.get("name"), outcome, message, output,
                    float(element.get("time") or 0))
 
 
@@ -71,15 +78,17 @@ def collect(folder, preset):
     """All cases of a preset, with one more, failed, if something but a test went wrong."""
     status = read_text(os.path.join(folder, preset + ".status")).strip() or "it never finished"
     cases, xml = [], os.path.join(folder, preset + ".xml")
+    test_log = read_text(os.path.join(folder, preset + ".test.log"))
     if os.path.exists(xml):
         try:
-            cases = list(read_cases(preset, xml))
+            cases = list(read_cases(preset, xml, test_log))
         except ElementTree.ParseError as error:
             status = f"its results cannot be read: {error}"
     if status != "ok" and not any(case.outcome == "failed" for case in cases):
-        log = ".build.log" if status == "build failed" else ".test.log"
-        cases.append(Case(preset, "the preset as a whole", "failed", status,
-                          read_text(os.path.join(folder, preset + log)), 0))
+        log = test_log
+        if status == "build failed":
+            log = read_text(os.path.join(folder, preset + ".build.log"))
+        cases.append(Case(preset, "the preset as a whole", "failed", status, log, 0))
     elif not cases:
         cases.append(Case(preset, "the preset as a whole", "failed", "no test ran", "", 0))
     return cases

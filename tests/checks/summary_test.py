@@ -8,7 +8,7 @@ import tempfile
 import summary
 
 PASS = '<testcase name="{0}" time="1" status="run"><system-out>fine</system-out></testcase>'
-FAIL = ('<testcase name="{0}" time="1" status="fail"><failure message="Failed"/>'
+FAIL = ('<testcase name="{0}" time="1" status="fail"><failure message=""/>'
         "<system-out>it broke\nhere</system-out></testcase>")
 NOT_BUILT = ('<testcase name="{0}" time="0" status="notrun">'
              '<skipped message="Unable to find executable"/></testcase>')
@@ -21,6 +21,9 @@ SCRIPT_SKIP = ('<testcase name="{0}" time="0" status="notrun">'
                "<system-out>skipped: no clang-format</system-out></testcase>")
 
 
+TEST_LOG = "  3/17 Test  #3: case0 .......***Exception: SegFault  0.02 sec\n"
+
+
 def run(**presets):
     """Exit code and printed lines for presets given as (status, cases or None for no file)."""
     with tempfile.TemporaryDirectory() as folder:
@@ -28,6 +31,8 @@ def run(**presets):
             if status is not None:
                 with open(os.path.join(folder, preset + ".status"), "w", encoding="utf-8") as file:
                     file.write(status + "\n")
+            with open(os.path.join(folder, preset + ".test.log"), "w", encoding="utf-8") as file:
+                file.write(TEST_LOG)
             if cases is not None:
                 with open(os.path.join(folder, preset + ".xml"), "w", encoding="utf-8") as file:
                     file.write("<testsuite>" + "".join(
@@ -51,7 +56,7 @@ expect(0, "3 passed, 0 failed, 0 skipped",
        release=("ok", [PASS, PASS]), asan=("ok", [PASS]))
 expect(0, "1 passed, 0 failed, 2 skipped", "case1 [release]: no RDMA device",
        "case2 [release]: no clang-format", release=("ok", [PASS, GTEST_SKIP, SCRIPT_SKIP]))
-expect(1, "1 passed, 1 failed, 0 skipped", "FAILED  asan  case0", "    it broke\n    here",
+expect(1, "1 passed, 1 failed, 0 skipped", "FAILED  asan  case0  (Exception: SegFault)", "    it broke\n    here",
        release=("ok", [PASS]), asan=("ctest failed", [FAIL]))
 expect(1, "1 passed, 1 failed, 0 skipped", "Unable to find executable",
        release=("ctest failed", [PASS, NOT_BUILT]))
