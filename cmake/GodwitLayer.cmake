@@ -5,15 +5,16 @@ add_custom_target(godwit_benches)
 
 # godwit_layer(NAME [DEPENDS target...] [PRIVATE_DEPENDS target...])
 #
-# Makes the static library godwit_NAME (alias godwit::NAME) of all src/**.cc but those named
-# main.cc, which are the entry points of programs. A layer that has no source yet is an interface
-# library, so that the layers above it configure.
+# Makes the static library godwit_NAME (alias godwit::NAME) of all proto/*.proto and all src/**.cc
+# but those named main.cc, which are the entry points of programs. A layer that has no source yet is
+# an interface library, so that the layers above it configure.
 function(godwit_layer name)
   cmake_parse_arguments(arg "" "" "DEPENDS;PRIVATE_DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/src/*.cc)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  file(GLOB protos CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/proto/*.proto)
   set(target godwit_${name})
-  if(sources)
+  if(sources OR protos)
     add_library(${target} STATIC ${sources})
     set(public PUBLIC)
     target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src)
@@ -33,16 +34,19 @@ function(godwit_layer name)
   target_link_libraries(${target} ${public} ${arg_DEPENDS})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name}
                                              GODWIT_PRIVATE_DEPENDS "${arg_PRIVATE_DEPENDS}")
+  godwit_protobuf(${target} ${protos})
 endfunction()
 
 # godwit_protobuf(TARGET file.proto...)
 #
-# Adds the code that protoc makes of the files to a layer's library. LAYER/src/**/NAME.proto is
-# included as "godwit/LAYER/NAME.pb.h" whatever folder it stands in; the protobuf runtime knows it
-# under that name too, so equal file names in two layers do not collide.
+# Adds the code that protoc makes of the files to a layer's library (godwit_layer does so for those
+# in proto/). NAME.proto is included as "godwit/LAYER/NAME.pb.h"; the protobuf runtime knows it under
+# that name too, so equal file names in two layers do not collide.
 function(godwit_protobuf target)
+  if(NOT ARGN)
+    return()
+  endif()
   string(REGEX REPLACE "^godwit_" "" layer ${target})
-  get_target_property(type ${target} TYPE)
   set(root ${CMAKE_CURRENT_BINARY_DIR}/generated)
   set(out ${root}/godwit/${layer})
   file(MAKE_DIRECTORY ${out})
@@ -50,24 +54,22 @@ function(godwit_protobuf target)
     get_filename_component(file ${file} ABSOLUTE)
     get_filename_component(dir ${file} DIRECTORY)
     get_filename_component(stem ${file} NAME_WE)
+    get_property(known GLOBAL PROPERTY GODWIT_PROTOBUF_${file})
+    if(known)
+      continue()
+    endif()
+    set_property(GLOBAL PROPERTY GODWIT_PROTOBUF_${file} TRUE)
     add_custom_command(
       OUTPUT ${out}/${stem}.pb.cc ${out}/${stem}.pb.h
       COMMAND protobuf::protoc --proto_path=godwit/${layer}=${dir} --cpp_out=${root} ${file}
       DEPENDS ${file} protobuf::protoc
       COMMENT "protoc godwit/${layer}/${stem}.proto"
       VERBATIM)
-    if(type STREQUAL "INTERFACE_LIBRARY")
-      continue()  # Nothing of the layer is compiled yet.
-    endif()
     # Made by a generator, so its warnings are not ours to mend.
     set_source_files_properties(${out}/${stem}.pb.cc PROPERTIES COMPILE_OPTIONS -w)
     target_sources(${target} PRIVATE ${out}/${stem}.pb.cc ${out}/${stem}.pb.h)
   endforeach()
-  if(type STREQUAL "INTERFACE_LIBRARY")
-    target_include_directories(${target} SYSTEM INTERFACE $<BUILD_INTERFACE:${root}>)
-  else()
-    target_include_directories(${target} SYSTEM PUBLIC $<BUILD_INTERFACE:${root}>)
-  endif()
+  target_include_directories(${target} SYSTEM PUBLIC $<BUILD_INTERFACE:${root}>)
 endfunction()
 
 # godwit_program(NAME SOURCES file... [LIBS target...])
