@@ -20,7 +20,18 @@ endif()
 
 # What only this project's own targets get; a consumer of the installed library sees none of it.
 add_library(godwit_warnings INTERFACE)
-target_compile_options(godwit_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow)
+target_compile_options(godwit_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow
+                                                 -Wnon-virtual-dtor)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # False alarms about std::string's operator+ when it is inlined (GCC bug 105651).
+    target_compile_options(godwit_warnings INTERFACE -Wno-restrict)
+  endif()
+  if(GODWIT_SANITIZE)
+    # The instrumentation hides initializations from this one, as GCC's manual says.
+    target_compile_options(godwit_warnings INTERFACE -Wno-maybe-uninitialized)
+  endif()
+endif()
 # The compilers that the project is held to build it without a warning. A newer one may warn of more,
 # which should be read but should stop nobody from building.
 set(first_unknown_GNU 13)
