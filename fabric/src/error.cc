@@ -22,10 +22,6 @@ std::string_view to_string(Errc code) noexcept {
       return "cancelled";
     case Errc::endpoint_died:
       return "endpoint_died";
-    case Errc::not_executed:
-      return "not_executed";
-    case Errc::outcome_unknown:
-      return "outcome_unknown";
     case Errc::permission_denied:
       return "permission_denied";
     case Errc::out_of_bounds:
@@ -64,6 +60,7 @@ std::string Error::to_string() const {
   std::string text(godwit::to_string(code));
   if (!endpoint.empty()) text += ": " + endpoint;
   if (!message.empty()) text += ": " + message;
+  if (outcome == Outcome::unknown) text += " (it may have been executed)";
   return text;
 }
 

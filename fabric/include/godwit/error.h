@@ -15,11 +15,9 @@ enum class Errc : std::uint16_t {
   not_found,             // no endpoint, DC or grant of that name
   name_taken,            // another live endpoint holds the name
   would_block,           // back-pressure: the window or a pool is full; try again after progress
-  deadline_exceeded,     // the caller's deadline passed; for a call the outcome is unknown
-  cancelled,             // another thread cancelled the wait; for a call the outcome is unknown
-  endpoint_died,         // the peer is gone; the request was certainly not executed
-  not_executed,          // the request was certainly not executed
-  outcome_unknown,       // the peer is gone and may have executed the request
+  deadline_exceeded,     // the caller's deadline passed
+  cancelled,             // another thread cancelled the wait
+  endpoint_died,         // the peer is gone: its process or node died, or it was unbound
   permission_denied,     // a grant does not give this right to this endpoint
   out_of_bounds,         // outside the granted memory
   too_large,             // above a documented limit
@@ -40,10 +38,17 @@ enum class Errc : std::uint16_t {
 /// The code's name as documented, e.g. "endpoint_died". Static storage.
 std::string_view to_string(Errc code) noexcept;
 
+/// What a failed send or call may have done at the peer.
+enum class Outcome : std::uint8_t {
+  not_executed,  // certainly nothing
+  unknown,  // the peer may have executed it: its memory was lost, or the caller stopped waiting
+};
+
 struct [[nodiscard]] Error {
   Errc code;
   std::string message;   // one sentence; empty where the code says it all (hot path)
   std::string endpoint;  // name or id of the endpoint concerned, if any
+  Outcome outcome = Outcome::not_executed;
 
   /// "endpoint_died: demo/echo: the process exited"
   std::string to_string() const;

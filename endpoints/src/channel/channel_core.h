@@ -1,0 +1,201 @@
+// ChannelCore: the protocol of a channel as a pure state machine. No I/O, no clock, no allocation.
+//
+// A channel joins a local endpoint to a remote one and outlives connections, transports and moves.
+// It has two streams in each direction, each with its own window: messages (sends and requests,
+// taken by the application) and replies (taken as they arrive: the caller waits for them). The
+// retained reply is the completion record of its request (RIFL, SOSP 2015): a request that is sent
+// again is a duplicate, and its reply comes again from the window.
+//
+// A *session* is one attachment of the channel to a connection. Either side may start one, by an
+// attach that carries a number above every session it knows, and its side of both windows; the
+// other answers with its own, and both send again what the other has not. When both start one at
+// once, the one of the smaller endpoint wins. Frames count only on the connection of the present
+// session.
+//
+// Epoch and lineage: an attach from a lower epoch than known comes from a place the endpoint has
+// left and is refused; one with another lineage means that the endpoint's memory was lost, and ends
+// the channel.
+//
+// The driver (engine or simulator) owns the messages: it keeps one FIFO of retained frames per
+// outgoing stream, in step with the SendWindow.
+#pragma once
+
+#include <cstdint>
+
+#include "channel/window.h"
+
+namespace godwit::channel {
+
+enum class Stream : std::uint8_t { messages = 0, replies = 1 };
+
+/// What an attach, its answer and a state report tell.
+struct AttachState {
+  std::uint32_t session = 0;
+  std::uint32_t index = 0;      // the sender's number for this channel: frames to it carry it
+  std::uint32_t epoch = 0;      // of the sender's endpoint
+  std::uint64_t lineage = 0;    // of the sender's endpoint
+  Number arrived[2] = {1, 1};   // by stream: what need not be sent again
+  Number received[2] = {1, 1};  // by stream: the acknowledgement
+};
+
+enum class AttachVerdict : std::uint8_t {
+  accept,        // the session is on; answer if it was an attach
+  ignore,        // an older or losing session
+  stale_epoch,   // refuse: the sender is not where the endpoint is now
+  lineage_lost,  // the peer lost its memory: the channel is over
+  invalid,       // breaks the protocol
+};
+
+class ChannelCore {
+ public:
+  enum class State : std::uint8_t { detached, attaching, attached };
+
+  ChannelCore(std::uint64_t own_lineage, std::uint32_t own_epoch, bool smaller) noexcept
+      : own_lineage_(own_lineage), own_epoch_(own_epoch), smaller_(smaller) {}
+
+  State state() const noexcept { return state_; }
+  bool attached() const noexcept { return state_ == State::attached; }
+  std::uint32_t session() const noexcept { return session_; }
+  std::uint32_t peer_index() const noexcept { return peer_index_; }
+  std::uint64_t peer_lineage() const noexcept { return peer_lineage_; }
+  std::uint32_t peer_epoch() const noexcept { return peer_epoch_; }
+
+  SendWindow& out(Stream stream) noexcept { return out_[index_of(stream)]; }
+  const SendWindow& out(Stream stream) const noexcept { return out_[index_of(stream)]; }
+  ReceiveWindow& in(Stream stream) noexcept { return in_[index_of(stream)]; }
+  const ReceiveWindow& in(Stream stream) const noexcept { return in_[index_of(stream)]; }
+
+  /// The directory said where the peer is; a lower epoch than known is out of date and ignored.
+  void expect_peer(std::uint64_t lineage, std::uint32_t epoch) noexcept {
+    if (peer_lineage_ == 0) peer_lineage_ = lineage;
+    if (epoch > peer_epoch_) peer_epoch_ = epoch;
+  }
+
+  /// This endpoint has moved: sessions of the old place are over. What the application had not
+  /// taken is sent again by the peer.
+  void on_moved(std::uint32_t new_epoch) noexcept {
+    own_epoch_ = new_epoch;
+    for (ReceiveWindow& window : in_) window.forget_untaken();
+    state_ = State::detached;
+  }
+
+  /// The connection of the session is gone.
+  void on_detached() noexcept { state_ = State::detached; }
+
+  /// Starts a session; send the answer as an attach.
+  AttachState start_session(std::uint32_t own_index) noexcept {
+    ++session_;
+    started_here_ = true;
+    state_ = State::attaching;
+    return report(own_index);
+  }
+
+  /// What this side has, for an answer to an attach or a probe.
+  AttachState report(std::uint32_t own_index) const noexcept {
+    AttachState state;
+    state.session = session_;
+    state.index = own_index;
+    state.epoch = own_epoch_;
+    state.lineage = own_lineage_;
+    for (int stream = 0; stream < 2; ++stream) {
+      state.arrived[stream] = in_[stream].arrived();
+      state.received[stream] = in_[stream].received();
+    }
+    return state;
+  }
+
+  /// Freed slots and resent messages by stream, for the driver's queues and counters.
+  struct Effect {
+    AttachVerdict verdict = AttachVerdict::ignore;
+    std::uint32_t freed[2] = {0, 0};
+    std::uint32_t resent[2] = {0, 0};
+  };
+
+  /// The peer started a session.
+  Effect on_attach(const AttachState& peer) noexcept {
+    Effect effect;
+    effect.verdict = check(peer);
+    if (effect.verdict != AttachVerdict::accept) return effect;
+    const std::int32_t newer = static_cast<std::int32_t>(peer.session - session_);
+    const bool wins = newer > 0 || (newer == 0 && started_here_ && !smaller_);
+    if (!wins) {
+      effect.verdict = AttachVerdict::ignore;
+      return effect;
+    }
+    adopt(peer, effect);
+    if (effect.verdict == AttachVerdict::accept) {
+      session_ = peer.session;
+      started_here_ = false;
+    }
+    return effect;
+  }
+
+  /// The peer answered the session started here.
+  Effect on_attach_answer(const AttachState& peer) noexcept {
+    Effect effect;
+    effect.verdict = check(peer);
+    if (effect.verdict != AttachVerdict::accept) return effect;
+    if (state_ != State::attaching || peer.session != session_ || !started_here_) {
+      effect.verdict = AttachVerdict::ignore;
+      return effect;
+    }
+    adopt(peer, effect);
+    return effect;
+  }
+
+  /// The peer's state within the present session (the answer to a probe, or its complaint of a
+  /// gap): whatever it lacks is sent again.
+  Effect on_report(const AttachState& peer) noexcept {
+    Effect effect;
+    effect.verdict = check(peer);
+    if (effect.verdict != AttachVerdict::accept) return effect;
+    if (state_ != State::attached || peer.session != session_) {
+      effect.verdict = AttachVerdict::ignore;
+      return effect;
+    }
+    adopt(peer, effect);
+    return effect;
+  }
+
+ private:
+  static constexpr int index_of(Stream stream) noexcept { return static_cast<int>(stream); }
+
+  AttachVerdict check(const AttachState& peer) const noexcept {
+    if (peer.epoch < peer_epoch_) return AttachVerdict::stale_epoch;
+    if (peer_lineage_ != 0 && peer.lineage != peer_lineage_) return AttachVerdict::lineage_lost;
+    return AttachVerdict::accept;
+  }
+
+  void adopt(const AttachState& peer, Effect& effect) noexcept {
+    for (int stream = 0; stream < 2; ++stream) {
+      if (!out_[stream].rewind(peer.arrived[stream], effect.resent[stream])) {
+        effect.verdict = AttachVerdict::invalid;
+        return;
+      }
+      const SendWindow::Ack ack = out_[stream].on_ack(peer.received[stream]);
+      if (!ack.valid) {
+        effect.verdict = AttachVerdict::invalid;
+        return;
+      }
+      effect.freed[stream] = ack.freed;
+    }
+    peer_index_ = peer.index;
+    peer_lineage_ = peer.lineage;
+    peer_epoch_ = peer.epoch;
+    state_ = State::attached;
+  }
+
+  State state_ = State::detached;
+  bool started_here_ = false;
+  std::uint32_t session_ = 0;
+  std::uint32_t peer_index_ = 0;
+  std::uint64_t own_lineage_;
+  std::uint32_t own_epoch_;
+  bool smaller_;  // this endpoint's id is the smaller of the two
+  std::uint64_t peer_lineage_ = 0;
+  std::uint32_t peer_epoch_ = 0;
+  SendWindow out_[2];
+  ReceiveWindow in_[2];
+};
+
+}  // namespace godwit::channel

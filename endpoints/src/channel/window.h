@@ -1,0 +1,131 @@
+// The two halves of a channel's window, for one stream in one direction. Pure state, no I/O.
+//
+// A slot holds a message from the moment it is accepted until the peer's application has received
+// it (the cumulative acknowledgement). So one window is the flow control, the retention and the
+// duplicate filter (docs/channel.md). Numbers are 32 bits, start at 1 and wrap; all comparisons are
+// modular, which is sound because both ends are never further apart than the window.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+
+namespace godwit::channel {
+
+/// Slots per stream and direction.
+inline constexpr std::uint32_t kWindow = 256;
+
+using Number = std::uint32_t;
+
+/// Distance from `from` to `to`, negative if `to` is before `from`.
+constexpr std::int32_t distance(Number from, Number to) noexcept {
+  return static_cast<std::int32_t>(to - from);
+}
+
+/// The sender's half: acknowledged <= sent <= next. The messages themselves are the driver's.
+class SendWindow {
+ public:
+  bool full(std::uint32_t limit = kWindow) const noexcept { return next_ - acknowledged_ >= limit; }
+  bool empty() const noexcept { return next_ == acknowledged_; }
+  bool has_unsent() const noexcept { return sent_ != next_; }
+  std::uint32_t retained() const noexcept { return next_ - acknowledged_; }
+
+  Number acknowledged() const noexcept { return acknowledged_; }  // the oldest that is retained
+  Number sent() const noexcept { return sent_; }                  // the next to transmit
+  Number next() const noexcept { return next_; }                  // the next to accept
+
+  /// Takes a slot; the window must not be full.
+  Number accept() noexcept { return next_++; }
+  /// The next message has been handed to the connection; has_unsent() must hold.
+  Number transmit() noexcept {
+    const Number number = sent_++;
+    if (distance(highest_sent_, sent_) > 0) highest_sent_ = sent_;
+    return number;
+  }
+  /// Whether the peer may have seen this message.
+  bool was_transmitted(Number number) const noexcept { return distance(number, highest_sent_) > 0; }
+
+  struct Ack {
+    bool valid = false;
+    std::uint32_t freed = 0;  // this many of the oldest slots are free now
+  };
+  /// The peer's application has received all before `ack`. Invalid: it names what was never sent.
+  Ack on_ack(Number ack) noexcept {
+    const std::int32_t freed = distance(acknowledged_, ack);
+    if (freed <= 0) return {true, 0};  // nothing new, or an old frame that was late
+    if (distance(ack, highest_sent_) < 0) return {};
+    acknowledged_ = ack;
+    if (distance(sent_, ack) > 0) sent_ = ack;
+    return {true, static_cast<std::uint32_t>(freed)};
+  }
+
+  /// A new session: all before `arrived` is at the peer, the rest must be sent (again). False: the
+  /// peer claims what was never sent. Returns how many will be sent again in `resent`.
+  bool rewind(Number arrived, std::uint32_t& resent) noexcept {
+    if (distance(arrived, highest_sent_) < 0) return false;
+    if (distance(acknowledged_, arrived) < 0) arrived = acknowledged_;
+    resent = distance(arrived, sent_) > 0 ? sent_ - arrived : 0;
+    sent_ = arrived;
+    return true;
+  }
+
+ private:
+  Number acknowledged_ = 1;
+  Number sent_ = 1;
+  Number highest_sent_ = 1;  // what sent_ reached at most: the peer cannot know more
+  Number next_ = 1;
+};
+
+/// The receiver's half: received <= arrived. Messages before `arrived` were delivered to the inbox;
+/// those before `received` were all taken by the application.
+class ReceiveWindow {
+ public:
+  enum class Verdict : std::uint8_t { deliver, duplicate, gap };
+
+  Number arrived() const noexcept { return arrived_; }
+  Number received() const noexcept { return received_; }
+  std::uint32_t queued() const noexcept { return arrived_ - received_; }
+
+  Verdict on_frame(Number number) noexcept {
+    if (number == arrived_) [[likely]] {
+      ++arrived_;
+      return Verdict::deliver;
+    }
+    return distance(number, arrived_) > 0 ? Verdict::duplicate : Verdict::gap;
+  }
+
+  /// The application took the message; any order, once each.
+  void on_taken(Number number) noexcept {
+    if (number == received_ && !out_of_order_) [[likely]] {
+      ++received_;
+      return;
+    }
+    taken_[number % kWindow / 64] |= std::uint64_t{1} << number % 64;
+    out_of_order_ = true;
+    while (received_ != arrived_ && is_taken(received_)) {
+      taken_[received_ % kWindow / 64] &= ~(std::uint64_t{1} << received_ % 64);
+      ++received_;
+    }
+    out_of_order_ = (taken_[0] | taken_[1] | taken_[2] | taken_[3]) != 0;
+  }
+
+  /// What was delivered but not taken is gone (the endpoint moved without its inbox): the peer
+  /// sends it again. `dropped(number)` answers what was taken out of order and must not be
+  /// delivered again.
+  void forget_untaken() noexcept { arrived_ = received_; }
+
+  /// Whether this number, delivered again after forget_untaken(), was taken before.
+  bool is_taken(Number number) const noexcept {
+    return (taken_[number % kWindow / 64] >> number % 64 & 1) != 0;
+  }
+
+ private:
+  static_assert(kWindow == 256, "the bitmap below is four words");
+
+  Number arrived_ = 1;
+  Number received_ = 1;
+  bool out_of_order_ = false;
+  std::array<std::uint64_t, 4> taken_{};  // numbers taken at or after received_, modulo the window
+};
+
+}  // namespace godwit::channel
