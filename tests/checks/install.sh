@@ -43,4 +43,9 @@ read -ra libs < <(pkg-config --static --libs godwit)
 "$work/by_pkg_config"
 no_coordination_service "$work/by_pkg_config"
 
+# The examples were built inside the tree, but promise the same.
+for example in "$build"/bin/example_*; do
+  [[ ! -x $example ]] || no_coordination_service "$example"
+done
+
 echo "installed $(wc -l <"$work/all_headers.h") headers; both consumers run"
