@@ -74,7 +74,8 @@ function(godwit_layer_tests name)
   # A layer's tests see its private headers, so they need what those include.
   get_target_property(private_depends godwit_${name} GODWIT_PRIVATE_DEPENDS)
   target_link_libraries(${target} PRIVATE godwit_warnings godwit::${name} ${private_depends}
-                                          GTest::gmock_main GTest::gmock GTest::gtest ${arg_LIBS})
+                                          godwit_test_support GTest::gmock_main GTest::gmock GTest::gtest
+                                          ${arg_LIBS})
   godwit_discover_tests(${target})
 endfunction()
 
