@@ -28,7 +28,8 @@ struct Frame {
   Frame* next = nullptr;  // the owner's list
   FramePool* pool = nullptr;
   std::uint32_t size_class = 0;
-  std::uint32_t reserved = 0;
+  std::uint16_t pins = 0;  // connections that still refer to it
+  bool orphaned = false;   // released while pinned: the last unpin() takes it home
   FrameHeader header;
   Buffer large;
 
@@ -72,7 +73,19 @@ class FramePool {
     return FramePtr(frame);
   }
 
+  /// A connection that refers to a retained frame after send() returned pins it, and unpins it when
+  /// it no longer does: the frame may be released in between. Owner's thread only.
+  static void pin(Frame& frame) noexcept { ++frame.pins; }
+  static void unpin(Frame& frame) noexcept {
+    if (--frame.pins == 0 && frame.orphaned) frame.pool->release(&frame);
+  }
+
   void release(Frame* frame) noexcept {
+    if (frame->pins != 0) [[unlikely]] {
+      frame->orphaned = true;
+      return;
+    }
+    frame->orphaned = false;
     if (!frame->large.empty()) frame->large = Buffer();
     if (std::this_thread::get_id() == owner_) [[likely]] {
       frame->next = free_[frame->size_class];

@@ -64,9 +64,9 @@ class Connection {
   const PeerInfo& peer() const noexcept { return peer_; }
   const ConnectionCounters& counters() const noexcept { return counters_; }
 
-  /// Sends a retained frame. The transport may keep referring to `frame` (header and payload) after
-  /// it returns: the caller keeps it, unchanged, until the peer has acknowledged it to the layer
-  /// above or the connection is closed, whichever comes first.
+  /// Sends a retained frame. A transport that refers to `frame` (header or payload) after it has
+  /// returned pins it until it no longer does (FramePool::pin); the caller may release the frame at
+  /// any time, but must not change one that is pinned.
   virtual SendStatus send(Frame& frame) = 0;
 
   /// Sends a frame that nobody retains. On `sent` the transport has taken it and releases it once
