@@ -74,6 +74,12 @@ def read_text(path):
         return ""
 
 
+def complaints(build_log):
+    """A build's log without its progress and the compiler's command lines."""
+    return "\n".join(line for line in build_log.splitlines()
+                     if not re.match(r"\[\d+/\d+\] ", line) and len(line) < 500)
+
+
 def collect(folder, preset):
     """All cases of a preset, with one more, failed, if something but a test went wrong."""
     status = read_text(os.path.join(folder, preset + ".status")).strip() or "it never finished"
@@ -87,7 +93,7 @@ def collect(folder, preset):
     if status != "ok" and not any(case.outcome == "failed" for case in cases):
         log = test_log
         if status == "build failed":
-            log = read_text(os.path.join(folder, preset + ".build.log"))
+            log = complaints(read_text(os.path.join(folder, preset + ".build.log")))
         cases.append(Case(preset, "the preset as a whole", "failed", status, log, 0))
     elif not cases:
         cases.append(Case(preset, "the preset as a whole", "failed", "no test ran", "", 0))
