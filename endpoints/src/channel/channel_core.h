@@ -9,8 +9,9 @@
 // A *session* is one attachment of the channel to a connection. Either side may start one, by an
 // attach that carries a number above every session it knows, and its side of both windows; the
 // other answers with its own, and both send again what the other has not. When both start one at
-// once, the one of the smaller endpoint wins. Frames count only on the connection of the present
-// session.
+// once, the one of the smaller endpoint wins; a start that is not above what the other knows is
+// answered with what it knows, and is repeated above that. A side never goes back to a lower
+// number. Frames count only on the connection of the present session.
 //
 // Epoch and lineage: an attach from a lower epoch than known comes from a place the endpoint has
 // left and is refused; one with another lineage means that the endpoint's memory was lost, and ends
@@ -40,7 +41,8 @@ struct AttachState {
 
 enum class AttachVerdict : std::uint8_t {
   accept,        // the session is on; answer if it was an attach
-  ignore,        // an older or losing session
+  ignore,        // nothing is to be done: it is late, or loses against the session started here
+  superseded,    // a later session is known: answer so (on_superseded), or start one above it
   stale_epoch,   // refuse: the sender is not where the endpoint is now
   lineage_lost,  // the peer lost its memory: the channel is over
   invalid,       // breaks the protocol
@@ -50,8 +52,14 @@ class ChannelCore {
  public:
   enum class State : std::uint8_t { detached, attaching, attached };
 
-  ChannelCore(std::uint64_t own_lineage, std::uint32_t own_epoch, bool smaller) noexcept
-      : own_lineage_(own_lineage), own_epoch_(own_epoch), smaller_(smaller) {}
+  /// `first` is the number of the first message of each stream; both ends have the same.
+  ChannelCore(std::uint64_t own_lineage, std::uint32_t own_epoch, bool smaller,
+              Number first = 1) noexcept
+      : own_lineage_(own_lineage),
+        own_epoch_(own_epoch),
+        smaller_(smaller),
+        out_{SendWindow{first}, SendWindow{first}},
+        in_{ReceiveWindow{first}, ReceiveWindow{first}} {}
 
   State state() const noexcept { return state_; }
   bool attached() const noexcept { return state_ == State::attached; }
@@ -66,16 +74,24 @@ class ChannelCore {
   const ReceiveWindow& in(Stream stream) const noexcept { return in_[index_of(stream)]; }
 
   /// The directory said where the peer is; a lower epoch than known is out of date and ignored.
-  void expect_peer(std::uint64_t lineage, std::uint32_t epoch) noexcept {
-    if (peer_lineage_ == 0) peer_lineage_ = lineage;
-    if (epoch > peer_epoch_) peer_epoch_ = epoch;
+  /// True: the peer has left the place that the present session is with; the session is over.
+  bool expect_peer(std::uint64_t lineage, std::uint32_t epoch) noexcept {
+    const bool known = peer_lineage_ != 0;
+    if (!known) peer_lineage_ = lineage;
+    if (epoch <= peer_epoch_) return false;
+    const bool over = known && state_ != State::detached;
+    peer_epoch_ = epoch;
+    if (over) state_ = State::detached;
+    return over;
   }
 
   /// This endpoint has moved: sessions of the old place are over. What the application had not
   /// taken is sent again by the peer.
   void on_moved(std::uint32_t new_epoch) noexcept {
     own_epoch_ = new_epoch;
+    for (SendWindow& window : out_) window.on_moved();
     for (ReceiveWindow& window : in_) window.forget_untaken();
+    started_here_ = false;
     state_ = State::detached;
   }
 
@@ -117,9 +133,13 @@ class ChannelCore {
     effect.verdict = check(peer);
     if (effect.verdict != AttachVerdict::accept) return effect;
     const std::int32_t newer = static_cast<std::int32_t>(peer.session - session_);
-    const bool wins = newer > 0 || (newer == 0 && started_here_ && !smaller_);
-    if (!wins) {
-      effect.verdict = AttachVerdict::ignore;
+    if (newer == 0 && state_ == State::attaching && smaller_) {
+      effect.verdict = AttachVerdict::ignore;  // the peer yields when it sees ours
+      return effect;
+    }
+    const bool yields = newer == 0 && started_here_ && !smaller_ && state_ != State::attached;
+    if (newer <= 0 && !yields) {
+      effect.verdict = AttachVerdict::superseded;
       return effect;
     }
     adopt(peer, effect);
@@ -141,6 +161,17 @@ class ChannelCore {
     }
     adopt(peer, effect);
     return effect;
+  }
+
+  /// The peer knows a session that is not below the one started here. True: another must be started
+  /// (it will be above the peer's). False: it is about an earlier start.
+  bool on_superseded(std::uint32_t peer_session) noexcept {
+    const std::int32_t newer = static_cast<std::int32_t>(peer_session - session_);
+    if (state_ != State::attaching || newer < 0) return false;
+    session_ = peer_session;
+    started_here_ = false;
+    state_ = State::detached;
+    return true;
   }
 
   /// The peer's state within the present session (the answer to a probe, or its complaint of a
@@ -168,16 +199,15 @@ class ChannelCore {
 
   void adopt(const AttachState& peer, Effect& effect) noexcept {
     for (int stream = 0; stream < 2; ++stream) {
-      if (!out_[stream].rewind(peer.arrived[stream], effect.resent[stream])) {
+      if (!out_[stream].may_have(peer.arrived[stream]) ||
+          distance(peer.received[stream], peer.arrived[stream]) < 0) {
         effect.verdict = AttachVerdict::invalid;
         return;
       }
-      const SendWindow::Ack ack = out_[stream].on_ack(peer.received[stream]);
-      if (!ack.valid) {
-        effect.verdict = AttachVerdict::invalid;
-        return;
-      }
-      effect.freed[stream] = ack.freed;
+    }
+    for (int stream = 0; stream < 2; ++stream) {
+      effect.resent[stream] = out_[stream].rewind(peer.arrived[stream]);
+      effect.freed[stream] = out_[stream].on_ack(peer.received[stream]).freed;
     }
     peer_index_ = peer.index;
     peer_lineage_ = peer.lineage;

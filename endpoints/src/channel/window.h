@@ -7,7 +7,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstdint>
 
 namespace godwit::channel {
@@ -25,6 +24,10 @@ constexpr std::int32_t distance(Number from, Number to) noexcept {
 /// The sender's half: acknowledged <= sent <= next. The messages themselves are the driver's.
 class SendWindow {
  public:
+  /// `first` is the number of the first message; tests start near the wrap.
+  explicit SendWindow(Number first = 1) noexcept
+      : acknowledged_(first), sent_(first), highest_sent_(first), next_(first) {}
+
   bool full(std::uint32_t limit = kWindow) const noexcept { return next_ - acknowledged_ >= limit; }
   bool empty() const noexcept { return next_ == acknowledged_; }
   bool has_unsent() const noexcept { return sent_ != next_; }
@@ -59,42 +62,61 @@ class SendWindow {
     return {true, static_cast<std::uint32_t>(freed)};
   }
 
-  /// A new session: all before `arrived` is at the peer, the rest must be sent (again). False: the
-  /// peer claims what was never sent. Returns how many will be sent again in `resent`.
-  bool rewind(Number arrived, std::uint32_t& resent) noexcept {
-    if (distance(arrived, highest_sent_) < 0) return false;
+  /// Whether the peer can have all before `number`: false if some of it was never sent.
+  bool may_have(Number number) const noexcept { return distance(number, highest_sent_) >= 0; }
+
+  /// All before `arrived` is at the peer (may_have() holds), the rest must be sent (again). Returns
+  /// how many will be sent again.
+  std::uint32_t rewind(Number arrived) noexcept {
     if (distance(acknowledged_, arrived) < 0) arrived = acknowledged_;
-    resent = distance(arrived, sent_) > 0 ? sent_ - arrived : 0;
+    const std::uint32_t resent = distance(arrived, sent_) > 0 ? sent_ - arrived : 0;
     sent_ = arrived;
-    return true;
+    return resent;
   }
 
+  /// The endpoint has moved. The copy at the old place had all that was accepted, and may have sent
+  /// it after this copy was made.
+  void on_moved() noexcept { highest_sent_ = next_; }
+
  private:
-  Number acknowledged_ = 1;
-  Number sent_ = 1;
-  Number highest_sent_ = 1;  // what sent_ reached at most: the peer cannot know more
-  Number next_ = 1;
+  Number acknowledged_;
+  Number sent_;
+  Number highest_sent_;  // what sent_ reached at most: the peer cannot know more
+  Number next_;
 };
 
 /// The receiver's half: received <= arrived. Messages before `arrived` were delivered to the inbox;
 /// those before `received` were all taken by the application.
 class ReceiveWindow {
  public:
-  enum class Verdict : std::uint8_t { deliver, duplicate, gap };
+  explicit ReceiveWindow(Number first = 1) noexcept : arrived_(first), received_(first) {}
+
+  enum class Verdict : std::uint8_t {
+    deliver,    // put it into the inbox
+    duplicate,  // drop it silently
+    gap,        // drop it, and tell the sender by a report what is missing
+    overrun,    // breaks the protocol: the sender has no slot for it
+  };
 
   Number arrived() const noexcept { return arrived_; }
   Number received() const noexcept { return received_; }
   std::uint32_t queued() const noexcept { return arrived_ - received_; }
 
   Verdict on_frame(Number number) noexcept {
-    if (number == arrived_) [[likely]] {
+    if (number == arrived_ && queued() < kWindow) [[likely]] {
       ++arrived_;
+      if (out_of_order_ && is_taken(number)) [[unlikely]] {
+        advance();
+        return Verdict::duplicate;
+      }
       return Verdict::deliver;
     }
-    return distance(number, arrived_) > 0 ? Verdict::duplicate : Verdict::gap;
+    if (distance(number, arrived_) > 0) return Verdict::duplicate;
+    return distance(received_, number) < static_cast<std::int32_t>(kWindow) ? Verdict::gap
+                                                                            : Verdict::overrun;
   }
 
-  /// The application took the message; any order, once each.
+  /// The application took the message, which was delivered; any order, once each.
   void on_taken(Number number) noexcept {
     if (number == received_ && !out_of_order_) [[likely]] {
       ++received_;
@@ -102,6 +124,21 @@ class ReceiveWindow {
     }
     taken_[number % kWindow / 64] |= std::uint64_t{1} << number % 64;
     out_of_order_ = true;
+    advance();
+  }
+
+  /// What was delivered but not taken is gone (the endpoint moved without its inbox): the peer
+  /// sends it again. What was taken out of order stays marked: on_frame() calls it a duplicate.
+  void forget_untaken() noexcept { arrived_ = received_; }
+
+ private:
+  static_assert(kWindow == 256, "the bitmap below is four words");
+
+  bool is_taken(Number number) const noexcept {
+    return (taken_[number % kWindow / 64] >> number % 64 & 1) != 0;
+  }
+
+  void advance() noexcept {
     while (received_ != arrived_ && is_taken(received_)) {
       taken_[received_ % kWindow / 64] &= ~(std::uint64_t{1} << received_ % 64);
       ++received_;
@@ -109,21 +146,8 @@ class ReceiveWindow {
     out_of_order_ = (taken_[0] | taken_[1] | taken_[2] | taken_[3]) != 0;
   }
 
-  /// What was delivered but not taken is gone (the endpoint moved without its inbox): the peer
-  /// sends it again. `dropped(number)` answers what was taken out of order and must not be
-  /// delivered again.
-  void forget_untaken() noexcept { arrived_ = received_; }
-
-  /// Whether this number, delivered again after forget_untaken(), was taken before.
-  bool is_taken(Number number) const noexcept {
-    return (taken_[number % kWindow / 64] >> number % 64 & 1) != 0;
-  }
-
- private:
-  static_assert(kWindow == 256, "the bitmap below is four words");
-
-  Number arrived_ = 1;
-  Number received_ = 1;
+  Number arrived_;
+  Number received_;
   bool out_of_order_ = false;
   std::array<std::uint64_t, 4> taken_{};  // numbers taken at or after received_, modulo the window
 };
