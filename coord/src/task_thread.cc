@@ -1,0 +1,70 @@
+#include "task_thread.h"
+
+#include <pthread.h>
+
+namespace godwit::coord {
+
+TaskThread::TaskThread(const char* name) : thread_([this] { run(); }) {
+  pthread_setname_np(thread_.native_handle(), name);
+}
+
+void TaskThread::post(Task task) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopped_) {
+      posted_.push_back(std::move(task));
+      if (posted_.size() == 1) wake_.notify_one();
+      return;
+    }
+  }
+  task();
+}
+
+bool TaskThread::on_thread() const {
+  return std::this_thread::get_id() == thread_.get_id();
+}
+
+TaskThread::Timer TaskThread::at(Time time, Task task) {
+  const Timer timer{time, next_timer_++};
+  timers_.emplace(timer, std::move(task));
+  return timer;
+}
+
+void TaskThread::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    stopping_ = true;
+    wake_.notify_one();
+  }
+  thread_.join();
+}
+
+void TaskThread::run() {
+  std::vector<Task> batch;
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (posted_.empty() && !stopping_) {
+      const auto ready = [this] { return !posted_.empty() || stopping_; };
+      if (timers_.empty()) {
+        wake_.wait(lock, ready);
+      } else {
+        wake_.wait_until(lock, timers_.begin()->first.first, ready);
+      }
+    }
+    if (posted_.empty() && stopping_) break;
+    batch.swap(posted_);
+    lock.unlock();
+    for (Task& task : batch) {
+      task();
+      task = nullptr;  // what it captured may be large, or wait for its own end
+    }
+    batch.clear();
+    while (!timers_.empty() && timers_.begin()->first.first <= std::chrono::steady_clock::now())
+      timers_.extract(timers_.begin()).mapped()();
+    lock.lock();
+  }
+  stopped_ = true;
+}
+
+}  // namespace godwit::coord

@@ -1,0 +1,57 @@
+// TaskThread: one thread that runs tasks in the order they were posted, and others
+// at their time. The callback thread of a coordinator.
+//
+// Owner: a coordinator. post, on_thread: any thread. at, cancel: on the thread only
+// (so a timer cancelled is never run). stop: any other thread, once.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace godwit::coord {
+
+class TaskThread {
+ public:
+  using Task = std::function<void()>;
+  using Time = std::chrono::steady_clock::time_point;
+  using Timer = std::pair<Time, std::uint64_t>;
+
+  // `name`: at most 15 characters, as the system shows it.
+  explicit TaskThread(const char* name);
+  TaskThread(const TaskThread&) = delete;
+  TaskThread& operator=(const TaskThread&) = delete;
+  ~TaskThread() { stop(); }
+
+  // After stop() it runs the task in the caller's thread, so no task is ever lost.
+  void post(Task task);
+  bool on_thread() const;
+
+  Timer at(Time time, Task task);
+  void cancel(const Timer& timer) { timers_.erase(timer); }
+
+  // Runs what was posted, also by the tasks that still run, then ends the thread.
+  // Timers not due are dropped.
+  void stop();
+
+ private:
+  void run();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Task> posted_;
+  bool stopping_ = false;
+  bool stopped_ = false;
+
+  std::map<Timer, Task> timers_;  // the thread's own
+  std::uint64_t next_timer_ = 0;
+  std::thread thread_;  // last: it uses the rest
+};
+
+}  // namespace godwit::coord
