@@ -55,6 +55,9 @@ class LocalCoordinator::Impl {
 
   void submit(Request request);
   void post(std::function<void()> task) { callbacks_.post(std::move(task)); }
+  void run_at(Deadline time, std::function<void()> task) {
+    callbacks_.post_at(time, std::move(task));
+  }
   void close();
 
   SessionId session_id() const { return session_id_; }

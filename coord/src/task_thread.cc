@@ -20,6 +20,19 @@ void TaskThread::post(Task task) {
   task();
 }
 
+void TaskThread::post_at(Time time, Task task) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopped_) {
+      posted_.push_back(
+          [this, time, later = std::move(task)]() mutable { at(time, std::move(later)); });
+      if (posted_.size() == 1) wake_.notify_one();
+      return;
+    }
+  }
+  task();
+}
+
 bool TaskThread::on_thread() const {
   return std::this_thread::get_id() == thread_.get_id();
 }
@@ -52,7 +65,8 @@ void TaskThread::run() {
         wake_.wait_until(lock, timers_.begin()->first.first, ready);
       }
     }
-    if (posted_.empty() && stopping_) break;
+    if (posted_.empty() && stopping_ && timers_.empty()) break;
+    const bool ending = posted_.empty() && stopping_;
     batch.swap(posted_);
     lock.unlock();
     for (Task& task : batch) {
@@ -60,7 +74,8 @@ void TaskThread::run() {
       task = nullptr;  // what it captured may be large, or wait for its own end
     }
     batch.clear();
-    while (!timers_.empty() && timers_.begin()->first.first <= std::chrono::steady_clock::now())
+    while (!timers_.empty() &&
+           (ending || timers_.begin()->first.first <= std::chrono::steady_clock::now()))
       timers_.extract(timers_.begin()).mapped()();
     lock.lock();
   }

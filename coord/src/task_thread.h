@@ -1,8 +1,8 @@
 // TaskThread: one thread that runs tasks in the order they were posted, and others
 // at their time. The callback thread of a coordinator.
 //
-// Owner: a coordinator. post, on_thread: any thread. at, cancel: on the thread only
-// (so a timer cancelled is never run). stop: any other thread, once.
+// Owner: a coordinator. post, post_at, on_thread: any thread. at, cancel: on the thread
+// only (so a timer cancelled is never run). stop: any other thread, once.
 #pragma once
 
 #include <chrono>
@@ -31,13 +31,14 @@ class TaskThread {
 
   // After stop() it runs the task in the caller's thread, so no task is ever lost.
   void post(Task task);
+  void post_at(Time time, Task task);
   bool on_thread() const;
 
   Timer at(Time time, Task task);
   void cancel(const Timer& timer) { timers_.erase(timer); }
 
-  // Runs what was posted, also by the tasks that still run, then ends the thread.
-  // Timers not due are dropped.
+  // Runs what was posted, also by the tasks that still run, and what was to run later,
+  // at once; then ends the thread.
   void stop();
 
  private:

@@ -30,6 +30,7 @@ class ZooKeeperCoordinator::Impl {
   void get(std::string path, Deadline deadline, Callback<Record> done, Watcher watcher);
   void list(std::string path, Deadline deadline, Callback<Children> done, Watcher watcher);
   void post(std::function<void()> task) { thread_.post(std::move(task)); }
+  void run_at(Deadline time, std::function<void()> task) { thread_.post_at(time, std::move(task)); }
   void close();
 
   SessionId session_id() const { return session_id_; }

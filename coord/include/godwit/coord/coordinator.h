@@ -185,6 +185,10 @@ class Coordinator {
   virtual bool connected() const = 0;
   virtual bool on_callback_thread() const = 0;
 
+  // Runs `task` on the callback thread at `time`, or at close if that is earlier. With a
+  // time in the past it is a way onto the thread.
+  virtual void run_at(Deadline time, std::function<void()> task) = 0;
+
   // Ends the session (its ephemerals go at once, if the service can be reached),
   // answers what is pending with `closed` (a write that was sent: `deadline`), and
   // returns when the last callback has returned. May take seconds with ZooKeeper.

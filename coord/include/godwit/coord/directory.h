@@ -151,6 +151,10 @@ class Directory {
   class Impl;
 
  private:
+  // Answers an argument error on the callback thread, as every other answer.
+  template <typename T>
+  void refuse(Error error, Callback<T> done);
+
   std::shared_ptr<Impl> impl_;
 };
 

@@ -38,6 +38,7 @@ class LocalCoordinator final : public Coordinator {
   SessionId session_id() const override;
   bool connected() const override;
   bool on_callback_thread() const override;
+  void run_at(Deadline time, std::function<void()> task) override;
   void close() override;
 
  protected:
