@@ -17,6 +17,7 @@
 #include "godwit/fabric/frame_pool.h"
 #include "godwit/fabric/poller.h"
 #include "godwit/fabric/transport.h"
+#include "godwit/fabric/ucx_options.h"
 
 namespace godwit::fabric {
 
@@ -31,6 +32,7 @@ struct FabricOptions {
   std::optional<TransportKind> force;
   std::size_t arena_capacity = std::size_t{256} << 20;  // address space; touched as used
   std::uint32_t ring_capacity = 128 << 10;              // per shm connection and direction
+  UcxOptions ucx;
   /// Longest time an idle engine polls before it sleeps; adapts downwards when polling does not
   /// pay. Zero: sleeps at once. nanoseconds::max(): never sleeps.
   std::chrono::nanoseconds spin = std::chrono::microseconds(50);

@@ -9,9 +9,10 @@
 namespace godwit::fabric {
 
 struct UcxOptions {
-  /// UCX's transports for data, as UCX_TLS lists them: "tcp", "posix", "rc_verbs,self" ... Shared
-  /// memory is not the default on one node: a process killed while it writes into a receiver's
-  /// UCX queue stalls all other senders of that receiver.
+  /// UCX's transports for data, as UCX_TLS lists them: "tcp", "posix,tcp", "rc_verbs,self" ...
+  /// Connecting by socket address needs one that has the network device, beside shared memory.
+  /// Shared memory is not the default on one node: a process killed while it writes into a
+  /// receiver's UCX queue stalls all other senders of that receiver.
   std::string tls = "tcp";
 
   /// Network devices as UCX_NET_DEVICES lists them; empty: the device that has listen_host.

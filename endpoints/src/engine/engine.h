@@ -1,0 +1,385 @@
+// Engine: moves messages for the endpoints of one thread.
+//
+// The driver of the channel protocol: it gives frames and time to the cores and carries out what
+// they say. Split by concern:
+//   engine.cc            life, the loop, timers, tasks from other threads
+//   engine_endpoints.cc  binding, looking up, unbinding
+//   engine_links.cc      connections: dialling, falling back, recovering
+//   engine_sessions.cc   channels: attaching, probing, the peer's death
+//   engine_messages.cc   send, receive, acknowledgements, notifications
+//   engine_calls.cc      calls and replies
+//   engine_copies.cc     grants and one-sided copies
+//
+// Everything belongs to the thread that made the engine, except post(), wake() and reply().
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <queue>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/channel.h"
+#include "engine/copies.h"
+#include "engine/wire.h"
+#include "godwit/counters.h"
+#include "godwit/endpoint.h"
+#include "godwit/fabric/fabric.h"
+#include "godwit/process.h"
+#include "godwit/resolver.h"
+#include "godwit/wait.h"
+
+namespace godwit {
+
+/// Where a peer's engine is, and the connections to it, for one DC.
+struct PeerLink {
+  std::uint32_t dc = 0;
+  fabric::EngineAddress address;             // engine id zero until known (a peer that dialled us)
+  fabric::Connection* connection = nullptr;  // established: new sessions start on it
+  fabric::Connection* dialing = nullptr;
+  std::optional<fabric::TransportKind> next;  // tried first at the next dial
+  std::vector<fabric::TransportKind> candidates;
+  std::size_t candidate = 0;
+  std::chrono::steady_clock::time_point retry = std::chrono::steady_clock::time_point::min();
+  std::chrono::milliseconds backoff{0};
+  Error last_error{};
+  std::vector<Channel*> channels;
+};
+
+struct LocalEndpoint {
+  EndpointId id;
+  std::string name;
+  std::uint64_t lineage = 0;
+  std::uint32_t epoch = 0;
+  std::uint32_t index = 0;
+  bool open = true;
+  Channel* ready_head = nullptr;  // channels with messages or requests, round robin
+  Channel* ready_tail = nullptr;
+  std::vector<Channel*> notified;
+  std::unordered_map<EndpointId, Channel*, EndpointIdHash> channels;
+  std::unordered_map<std::string, Remote> names;  // of send() and call() by name
+  GrantTable grants;
+};
+
+class Engine final : public std::enable_shared_from_this<Engine>, private fabric::ConnectionEvents {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  static Result<std::shared_ptr<Engine>> create(std::shared_ptr<Resolver> resolver,
+                                                const ProcessOptions& options,
+                                                EngineCounters* counters);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // --- the loop (engine.cc) ----------------------------------------------------------------------
+
+  bool on_own_thread() const noexcept { return std::this_thread::get_id() == thread_; }
+  Result<void> check_thread() const {
+    if (on_own_thread()) [[likely]]
+      return {};
+    return fail(Errc::wrong_thread, "an endpoint belongs to the thread that bound it");
+  }
+  unsigned progress();
+  /// Progress until done() holds. Never inside a transport's callback.
+  template <typename Done>
+  Result<void> run_until(Done&& done, const Wait& wait);
+  /// progress() and a look at the descriptors: for callers that do not wait.
+  unsigned progress_with_descriptors();
+  void flush() { progress(); }
+  /// Runs `task` on the engine's thread, soon. Any thread.
+  void post(std::function<void()> task);
+  void wake() noexcept { fabric_->wake(); }
+
+  // --- endpoints (engine_endpoints.cc) -----------------------------------------------------------
+
+  Result<Endpoint> bind(std::string_view dc, std::string_view name, const Wait& wait);
+  Result<std::vector<Result<Endpoint>>> bind_many(const std::vector<std::string>& names,
+                                                  const Wait& wait);
+  Result<void> unbind(std::uint32_t endpoint, bool wait_for_directory);
+  const std::string& name_of(std::uint32_t endpoint) const { return endpoints_[endpoint]->name; }
+  Result<Remote> lookup(std::uint32_t endpoint, std::string_view name, const Wait& wait);
+  Result<Remote> lookup(std::uint32_t endpoint, EndpointId id, const Wait& wait);
+  Result<Remote> wait_bound(std::uint32_t endpoint, std::string_view name, const Wait& wait);
+  Result<void> wait_unbound(std::uint32_t endpoint, std::string_view name, const Wait& wait);
+  /// The cached Remote of a name; looks it up if there is none or its owner has died.
+  Result<Remote> named(std::uint32_t endpoint, std::string_view name, const Wait& wait);
+  void on_endpoint_changed(const EndpointPlace& place);
+
+  // --- messages (engine_messages.cc) -------------------------------------------------------------
+
+  Result<void> send(const Remote& to, Bytes payload, const Wait* wait, bool rendezvous);
+  Result<void> send(const Remote& to, fabric::Buffer payload, const Wait& wait);
+  Result<void> notify(const Remote& to, std::uint64_t bits);
+  Result<Message> receive(std::uint32_t endpoint, const Remote* from, const Wait& wait);
+
+  // --- calls (engine_calls.cc) -------------------------------------------------------------------
+
+  Result<Message> call(const Remote& to, Bytes payload, fabric::Buffer buffer, const Wait& wait);
+  Result<void> call_async(const Remote& to, Bytes payload, ReplyCallback done, const Wait& wait);
+  Result<Request> receive_request(std::uint32_t endpoint, const Wait& wait);
+  Result<Request> as_request(Message message);
+  /// Any thread.
+  Result<void> reply(Request request, Bytes payload, fabric::Buffer buffer, Errc status);
+
+  // --- grants (engine_copies.cc) -----------------------------------------------------------------
+
+  Result<GrantRef> grant(std::uint32_t endpoint, std::span<std::byte> memory, Rights rights,
+                         std::optional<EndpointId> peer);
+  Result<void> revoke(std::uint32_t endpoint, const GrantRef& grant, const Wait& wait);
+  Result<void> copy(std::uint32_t endpoint, const GrantRef& grant, std::uint64_t offset,
+                    std::span<std::byte> memory, bool to_owner, const Wait& wait);
+  Result<void> copy_between(std::uint32_t endpoint, const GrantRef& from, std::uint64_t from_offset,
+                            const GrantRef& to, std::uint64_t to_offset, std::uint64_t length,
+                            const Wait& wait);
+
+  Result<fabric::Buffer> allocate(std::size_t size);
+  unsigned cut_connections(std::optional<fabric::TransportKind> next);
+  std::optional<fabric::TransportKind> transport_to(const Remote& to) const;
+
+ private:
+  using Number = channel::Number;
+  using Stream = channel::Stream;
+
+  struct Timer {
+    Clock::time_point when;
+    std::uint32_t index;
+    std::uint32_t serial;
+    bool operator>(const Timer& other) const noexcept { return when > other.when; }
+  };
+  struct AsyncCall;
+  struct PeerKey {
+    fabric::EngineId engine;
+    std::uint32_t dc;
+    bool operator==(const PeerKey&) const = default;
+  };
+  struct PeerKeyHash {
+    std::size_t operator()(const PeerKey& key) const noexcept {
+      return key.engine.high ^ (key.engine.low * 0x9E3779B97F4A7C15u) ^ key.dc;
+    }
+  };
+
+  Engine(std::shared_ptr<Resolver> resolver, EngineCounters* counters);
+
+  // engine.cc
+  bool idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wait& wait, Error& error);
+  void sleep(Clock::time_point until);
+  void run_tasks();
+  void run_completions();
+  void run_timers(Clock::time_point now);
+  void set_timer(Channel& channel, Clock::time_point when);
+  void set_link_timer(PeerLink& link, std::chrono::milliseconds delay);
+  Clock::time_point next_timer() const;
+  void update_counters();
+
+  // engine_endpoints.cc
+  Endpoint install(const EndpointPlace& place);
+  Channel* find(const Remote& remote) noexcept;
+  Channel* find(std::uint32_t index, std::uint32_t serial) noexcept;
+  Remote remote_of(const Channel& channel) const noexcept;
+  Channel& open_channel(LocalEndpoint& local, EndpointId remote, std::uint64_t lineage,
+                        std::uint32_t epoch);
+  Result<Remote> reach(LocalEndpoint& local, const EndpointPlace& place);
+  void free_channel(Channel& channel);
+  template <typename T>
+  Result<T> ask(std::function<void(Resolver::Done<T>)> question, const Wait& wait);
+
+  // engine_links.cc
+  PeerLink& link_to(const fabric::EngineAddress& address, std::uint32_t dc);
+  void join(Channel& channel, PeerLink& link);
+  void dial(PeerLink& link);
+  void serve(Channel& channel);  // makes sure that a wanted channel gets a session
+  void on_established(fabric::Connection& connection) override;
+  void on_closed(fabric::Connection& connection, const Error& reason) override;
+  void on_writable(fabric::Connection& connection) override;
+  void locate(Channel& channel);
+  void located(Channel& channel, const Result<EndpointPlace>& place);
+
+  // engine_sessions.cc
+  void on_frame(fabric::Connection& connection, const fabric::FrameHeader& header,
+                std::span<const std::byte> payload, fabric::Buffer large) override;
+  fabric::Buffer place(fabric::Connection& connection, const fabric::FrameHeader& header) override;
+  void on_control(fabric::Connection& connection, const wire::Header& header,
+                  std::span<const std::byte> payload);
+  void on_attach(fabric::Connection& connection, const wire::Attach& attach);
+  void on_attach_answer(fabric::Connection& connection, const wire::Header& header,
+                        const wire::Attach& attach);
+  void on_refused(fabric::Connection& connection, const wire::Header& header,
+                  const wire::Refused& refused);
+  void on_probe(Channel& channel, const wire::Header& header);
+  void on_report(Channel& channel, const wire::Header& header, const wire::Attach& attach);
+  void start_session(Channel& channel, fabric::Connection& connection);
+  void apply(Channel& channel, const channel::ChannelCore::Effect& effect);
+  void refuse(fabric::Connection& connection, const wire::Attach& attach,
+              wire::RefusedReason reason, std::uint32_t session);
+  void detach(Channel& channel);
+  void fail_channel(Channel& channel, Error error);
+  void on_timer(Channel& channel, Clock::time_point now);
+  void send_report(Channel& channel, Number messages, Number replies);
+  bool post_control(fabric::Connection& connection, const wire::Header& header,
+                    std::span<const std::byte> payload);
+  template <typename T>
+  bool post_control(fabric::Connection& connection, const wire::Header& header, const T& payload) {
+    return post_control(connection, header, std::as_bytes(std::span(&payload, 1)));
+  }
+
+  // engine_messages.cc
+  Result<fabric::FramePtr> make_frame(Bytes payload);
+  Result<fabric::FramePtr> make_frame(fabric::Buffer payload);
+  Number enqueue(Channel& channel, Stream stream, fabric::FramePtr frame, wire::Type type,
+                 std::uint8_t flags, std::uint16_t status, std::uint32_t call);
+  bool transmit(Channel& channel, Stream stream, fabric::Frame& frame);
+  void pump(Channel& channel);
+  void want_pump(Channel& channel);
+  void run_pump();
+  Result<Channel*> wait_for_room(const Remote& to, const Wait* wait);
+  void on_acks(Channel& channel, const wire::Header& header);
+  void on_ack(Channel& channel, Stream stream, Number ack);
+  void on_sequenced(Channel& channel, const fabric::FrameHeader& frame, const wire::Header& header,
+                    std::span<const std::byte> payload, fabric::Buffer large);
+  void taken(Channel& channel, Stream stream, Number number, bool now);
+  void owe_ack(Channel& channel);
+  void send_ack(Channel& channel);
+  void flush_acks();
+  void make_ready(Channel& channel);
+  void after_take(Channel& channel);
+  void watch(const Remote& remote, int change);
+  Channel* next_ready(LocalEndpoint& local, bool requests_only);
+  void send_notification(Channel& channel);
+  void on_notify(Channel& channel, const wire::Header& header, std::span<const std::byte> payload);
+
+  // engine_calls.cc
+  void start_call(Channel& channel, PendingCall& call, fabric::FramePtr frame,
+                  Clock::time_point until);
+  void on_reply(Channel& channel, const wire::Header& header, fabric::FramePtr frame);
+  void complete(PendingCall& call, Result<Message>&& result);
+  void send_waiting_replies(Channel& channel);
+  Result<void> wait_for_call(const Remote& to, const Wait* wait, Channel*& channel);
+  void forget_call(PendingCall& call);
+  void expire_calls(Channel& channel, Clock::time_point now);
+  Result<void> reply_here(std::uint32_t channel, std::uint32_t serial, std::uint32_t number,
+                          fabric::FramePtr frame, Errc status);
+
+  // engine_copies.cc
+  Result<void> run_copy(Copy& copy, const Wait& wait);
+  void start_copy(Channel& channel, Copy& copy);
+  void restart_copies(Channel& channel);
+  void fail_copies(Channel& channel, const Error& error);
+  void finish_copy(Copy& copy, Result<void> result);
+  void run_copies();
+  void advance_copy(Copy& copy);
+  void advance_transfer(Transfer& transfer);
+  void on_copy_request(Channel& channel, const wire::Header& header,
+                       const wire::CopyRequest& request);
+  void on_copy_answer(Channel& channel, const wire::Header& header, const wire::CopyAnswer& answer);
+  void on_copy_data(Channel& channel, const fabric::FrameHeader& frame, const wire::Header& header,
+                    std::span<const std::byte> payload);
+  void start_push(Channel& channel, std::uint32_t token, const std::shared_ptr<Grant>& grant,
+                  const wire::CopyRequest& request);
+  void on_copy_end(Channel& channel, const wire::Header& header);
+  void answer_copy(Channel& channel, std::uint32_t token, Errc status, std::uint64_t value,
+                   bool final);
+  void end_transfers(Channel& channel);
+  std::byte* copy_destination(Channel& channel, const wire::Header& header, std::uint32_t length);
+  bool post_data(Channel& channel, std::uint32_t token, std::uint64_t offset,
+                 std::span<const std::byte> bytes, std::uint8_t flags, std::uint32_t* in_flight);
+
+  static constexpr unsigned kQuietRound = 64;  // empty polls between two looks at the clock
+  static constexpr auto kDescriptorInterval = std::chrono::microseconds(20);
+  static constexpr auto kProbeInterval = std::chrono::milliseconds(200);
+  static constexpr auto kAttachTimeout = std::chrono::milliseconds(200);
+  static constexpr auto kMaxBackoff = std::chrono::milliseconds(200);
+
+  std::shared_ptr<Resolver> resolver_;
+  std::unique_ptr<fabric::Fabric> fabric_;
+  std::thread::id thread_;
+  std::string address_blob_;
+  EngineCounters* counters_;
+  std::unique_ptr<EngineCounters> own_counters_;  // where no page was given
+
+  std::vector<std::unique_ptr<LocalEndpoint>> endpoints_;
+  std::unordered_map<EndpointId, LocalEndpoint*, EndpointIdHash> by_id_;
+  std::vector<std::unique_ptr<Channel>> channels_;
+  std::vector<std::uint32_t> serials_;  // by channel index
+  std::vector<std::uint32_t> free_channels_;
+  std::unordered_map<PeerKey, std::unique_ptr<PeerLink>, PeerKeyHash> links_;
+  std::unordered_map<fabric::Connection*, PeerLink*> connections_;
+  std::array<fabric::ConnectionCounters, 6>
+      closed_sums_{};  // of connections that are gone, by kind
+
+  std::vector<Channel*> pump_;     // channels with frames that could not be sent yet
+  std::vector<Channel*> ack_due_;  // channels that owe an acknowledgement
+  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
+  std::deque<std::pair<PendingCall*, Result<Message>>> completions_;  // asynchronous ones
+  std::vector<Copy*> copies_;                         // this engine is the requester
+  std::vector<std::unique_ptr<Transfer>> transfers_;  // this engine is the owner
+  std::uint32_t next_token_ = 1;
+
+  Clock::time_point last_descriptors_{};
+  std::chrono::nanoseconds spin_{};
+  unsigned busy_rounds_ = 0;
+
+  std::atomic<bool> has_tasks_{false};
+  std::mutex tasks_mutex_;
+  std::vector<std::function<void()>> tasks_;
+};
+
+inline unsigned Engine::progress() {
+  unsigned events = fabric_->progress();
+  if (has_tasks_.load(std::memory_order_relaxed)) [[unlikely]] {
+    run_tasks();
+    ++events;
+  }
+  if (!pump_.empty()) [[unlikely]]
+    run_pump();
+  if (!copies_.empty() || !transfers_.empty()) [[unlikely]]
+    run_copies();
+  if (!completions_.empty()) [[unlikely]] {
+    run_completions();
+    ++events;
+  }
+  return events;
+}
+
+template <typename Done>
+Result<void> Engine::run_until(Done&& done, const Wait& wait) {
+  unsigned quiet = 0;
+  Clock::time_point idle_since{};
+  for (;;) {
+    const unsigned events = progress();
+    if (done()) return {};
+    if (events != 0) {
+      quiet = 0;
+      idle_since = {};
+      if ((++busy_rounds_ & 1023) != 0 && !wait.immediate()) continue;
+    } else if (++quiet % kQuietRound != 0 && !wait.immediate()) {
+      __builtin_ia32_pause();
+      continue;
+    }
+    Error error{};
+    if (!idle_step(quiet, idle_since, wait, error)) {
+      if (done()) return {};
+      return tl::make_unexpected(std::move(error));
+    }
+  }
+}
+
+inline Channel* Engine::find(std::uint32_t index, std::uint32_t serial) noexcept {
+  if (index >= channels_.size() || serials_[index] != serial) return nullptr;
+  return channels_[index].get();
+}
+
+inline Channel* Engine::find(const Remote& remote) noexcept {
+  return find(remote.channel_, remote.serial_);
+}
+
+}  // namespace godwit

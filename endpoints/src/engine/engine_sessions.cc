@@ -1,0 +1,387 @@
+// Engine: sessions of channels: attaching, probing, and the peer's death.
+#include <algorithm>
+
+#include "engine/engine.h"
+
+namespace godwit {
+
+using channel::AttachVerdict;
+using channel::ChannelCore;
+
+bool Engine::post_control(fabric::Connection& connection, const wire::Header& header,
+                          std::span<const std::byte> payload) {
+  fabric::FramePtr frame = fabric_->frames().allocate(static_cast<std::uint32_t>(payload.size()));
+  if (frame == nullptr) return false;
+  wire::set_header(frame->header, header);
+  std::copy(payload.begin(), payload.end(), frame->small());
+  return connection.post(frame) == fabric::SendStatus::sent;
+}
+
+void Engine::on_frame(fabric::Connection& connection, const fabric::FrameHeader& frame,
+                      std::span<const std::byte> payload, fabric::Buffer large) {
+  const wire::Header header = wire::header_of(frame);
+  if (header.type >= wire::Type::attach && header.type <= wire::Type::refused) [[unlikely]] {
+    on_control(connection, header, payload);
+    return;
+  }
+  // Frames count only on the connection of the channel's present session.
+  if (header.channel >= channels_.size()) [[unlikely]]
+    return;
+  Channel* channel = channels_[header.channel].get();
+  if (channel == nullptr || channel->connection != &connection || channel->dead) [[unlikely]]
+    return;
+  if (!channel->core.attached()) [[unlikely]]
+    return;
+
+  switch (header.type) {
+    case wire::Type::message:
+    case wire::Type::request:
+    case wire::Type::reply:
+      on_acks(*channel, header);
+      on_sequenced(*channel, frame, header, payload, std::move(large));
+      return;
+    case wire::Type::ack:
+      on_acks(*channel, header);
+      return;
+    case wire::Type::notify:
+      on_notify(*channel, header, payload);
+      return;
+    case wire::Type::notify_ack:
+      if (header.number == channel->notify_number && channel->notify_flying != 0) {
+        channel->notify_flying = 0;
+        if (channel->notify_waiting != 0) send_notification(*channel);
+      }
+      return;
+    case wire::Type::closed:
+      fail_channel(*channel,
+                   Error{Errc::endpoint_died, "it was unbound", channel->remote.to_string()});
+      return;
+    case wire::Type::probe:
+      on_probe(*channel, header);
+      return;
+    case wire::Type::report: {
+      wire::Attach report;
+      if (wire::decode(payload, report)) on_report(*channel, header, report);
+      return;
+    }
+    case wire::Type::copy_request: {
+      wire::CopyRequest request;
+      if (wire::decode(payload, request)) on_copy_request(*channel, header, request);
+      return;
+    }
+    case wire::Type::copy_answer: {
+      wire::CopyAnswer answer;
+      if (wire::decode(payload, answer)) on_copy_answer(*channel, header, answer);
+      return;
+    }
+    case wire::Type::copy_data:
+      on_copy_data(*channel, frame, header, payload);
+      return;
+    case wire::Type::copy_end:
+      on_copy_end(*channel, header);
+      return;
+    default:
+      // A peer of this version sends no other type: its bytes cannot be trusted any more.
+      connection.close(Error{Errc::protocol_error, "a channel frame of unknown type", {}});
+      return;
+  }
+}
+
+fabric::Buffer Engine::place(fabric::Connection& connection, const fabric::FrameHeader& frame) {
+  const wire::Header header = wire::header_of(frame);
+  if (header.type == wire::Type::copy_data) {
+    if (header.channel >= channels_.size()) return {};
+    Channel* channel = channels_[header.channel].get();
+    if (channel == nullptr || channel->connection != &connection) return {};
+    std::byte* destination = copy_destination(*channel, header, frame.length);
+    if (destination == nullptr) return {};
+    return fabric::Buffer::unowned(destination, frame.length);
+  }
+  fabric::Buffer buffer = fabric_->arena().allocate(frame.length);
+  if (!buffer.empty()) return buffer;
+  // The arena is full of messages that the application has not taken; the heap bears the rest,
+  // which the windows bound.
+  auto* bytes = new (std::nothrow) std::byte[frame.length];
+  if (bytes == nullptr) return {};
+  return fabric::Buffer(
+      bytes, frame.length,
+      [](void* memory, std::uint64_t) noexcept { delete[] static_cast<std::byte*>(memory); },
+      bytes);
+}
+
+void Engine::on_control(fabric::Connection& connection, const wire::Header& header,
+                        std::span<const std::byte> payload) {
+  if (header.type == wire::Type::refused) {
+    wire::Refused refused;
+    if (wire::decode(payload, refused)) on_refused(connection, header, refused);
+    return;
+  }
+  wire::Attach attach;
+  if (!wire::decode(payload, attach) || !attach.source || !attach.target ||
+      attach.source.dc != connection.peer().dc || attach.target.dc != connection.peer().dc) {
+    // A connection belongs to one DC: nothing else may pass over it.
+    connection.close(Error{Errc::protocol_error, "an attach that does not fit its connection", {}});
+    return;
+  }
+  if (header.type == wire::Type::attach) {
+    on_attach(connection, attach);
+  } else {
+    on_attach_answer(connection, header, attach);
+  }
+}
+
+// --- starting ----------------------------------------------------------------------------------
+
+void Engine::start_session(Channel& channel, fabric::Connection& connection) {
+  channel.connection = &connection;
+  const wire::Attach attach =
+      wire::to_wire(channel.core.start_session(channel.index), channel.local->id, channel.remote);
+  wire::Header header;
+  header.type = wire::Type::attach;
+  post_control(connection, header, attach);
+  // If it could not be posted, or is not answered, the timer starts another session.
+  set_timer(channel, Clock::now() + kAttachTimeout);
+}
+
+void Engine::refuse(fabric::Connection& connection, const wire::Attach& attach,
+                    wire::RefusedReason reason, std::uint32_t session) {
+  wire::Header header;
+  header.type = wire::Type::refused;
+  header.channel = attach.index;
+  post_control(connection, header, wire::Refused{attach.target, attach.source, reason, session});
+}
+
+void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attach) {
+  const auto local = by_id_.find(attach.target);
+  if (local == by_id_.end()) {
+    refuse(connection, attach, wire::RefusedReason::gone, attach.session);
+    return;
+  }
+  Channel& channel = open_channel(*local->second, attach.source, attach.lineage, attach.epoch);
+  if (channel.dead) {
+    refuse(connection, attach, wire::RefusedReason::lineage_lost, attach.session);
+    return;
+  }
+  const ChannelCore::Effect effect = channel.core.on_attach(wire::from_wire(attach));
+  switch (effect.verdict) {
+    case AttachVerdict::accept: {
+      join(channel, *connections_.at(&connection));
+      channel.connection = &connection;
+      wire::Header header;
+      header.type = wire::Type::attach_answer;
+      header.channel = attach.index;
+      post_control(
+          connection, header,
+          wire::to_wire(channel.core.report(channel.index), channel.local->id, channel.remote));
+      apply(channel, effect);
+      return;
+    }
+    case AttachVerdict::ignore:
+      return;
+    case AttachVerdict::superseded:
+      refuse(connection, attach, wire::RefusedReason::superseded, channel.core.session());
+      return;
+    case AttachVerdict::stale_epoch:
+      refuse(connection, attach, wire::RefusedReason::stale_epoch, attach.session);
+      return;
+    case AttachVerdict::lineage_lost:
+      refuse(connection, attach, wire::RefusedReason::lineage_lost, attach.session);
+      fail_channel(channel,
+                   Error{Errc::endpoint_died, "it lost its memory", channel.remote.to_string()});
+      return;
+    case AttachVerdict::invalid:
+      // One of us has forgotten what the other remembers: this channel cannot be continued.
+      refuse(connection, attach, wire::RefusedReason::lineage_lost, attach.session);
+      fail_channel(channel,
+                   Error{Errc::endpoint_died, "it lost its memory", channel.remote.to_string()});
+      return;
+  }
+}
+
+void Engine::on_attach_answer(fabric::Connection& connection, const wire::Header& header,
+                              const wire::Attach& attach) {
+  if (header.channel >= channels_.size()) return;
+  Channel* channel = channels_[header.channel].get();
+  if (channel == nullptr || channel->connection != &connection ||
+      channel->remote != attach.source || channel->local->id != attach.target || channel->dead) {
+    return;
+  }
+  const ChannelCore::Effect effect = channel->core.on_attach_answer(wire::from_wire(attach));
+  if (effect.verdict == AttachVerdict::accept) {
+    apply(*channel, effect);
+  } else if (effect.verdict == AttachVerdict::lineage_lost) {
+    fail_channel(*channel,
+                 Error{Errc::endpoint_died, "it lost its memory", channel->remote.to_string()});
+  } else if (effect.verdict == AttachVerdict::invalid) {
+    connection.close(Error{Errc::protocol_error, "an attach that contradicts the channel", {}});
+  }
+}
+
+void Engine::on_refused(fabric::Connection& connection, const wire::Header& header,
+                        const wire::Refused& refused) {
+  if (header.channel >= channels_.size()) return;
+  Channel* channel = channels_[header.channel].get();
+  if (channel == nullptr || channel->connection != &connection ||
+      channel->remote != refused.source || channel->dead) {
+    return;
+  }
+  if (refused.reason == wire::RefusedReason::superseded) {
+    if (channel->core.on_superseded(refused.session)) start_session(*channel, connection);
+    return;
+  }
+  if (channel->core.session() != refused.session) return;
+  if (refused.reason == wire::RefusedReason::stale_epoch) {
+    detach(*channel);
+    locate(*channel);
+    return;
+  }
+  fail_channel(*channel,
+               Error{Errc::endpoint_died, "it is not bound any more", channel->remote.to_string()});
+}
+
+/// A session has begun, or the peer told what it lacks: the queues follow the windows.
+void Engine::apply(Channel& channel, const ChannelCore::Effect& effect) {
+  for (int stream = 0; stream < 2; ++stream) {
+    Channel::Outgoing& out = channel.out[static_cast<std::size_t>(stream)];
+    for (std::uint32_t i = 0; i < effect.freed[stream]; ++i) out.retained.pop();
+    counters_->retransmissions.add(effect.resent[stream]);
+    const channel::SendWindow& window = channel.core.out(static_cast<Stream>(stream));
+    fabric::Frame* frame = out.retained.front();
+    for (Number number = window.acknowledged(); number != window.sent(); ++number)
+      frame = frame->next;
+    out.unsent = frame;
+    channel.told[stream] = channel.core.in(static_cast<Stream>(stream)).received();
+  }
+  channel.backoff = std::chrono::milliseconds(0);
+  if (!channel.replies_waiting.empty()) send_waiting_replies(channel);
+  if (channel.notify_flying != 0 || channel.notify_waiting != 0) send_notification(channel);
+  if (channel.copies != 0) restart_copies(channel);
+  if (channel.has_unsent()) want_pump(channel);
+  if (channel.wanted()) set_timer(channel, Clock::now() + kProbeInterval);
+}
+
+void Engine::detach(Channel& channel) {
+  channel.connection = nullptr;
+  channel.core.on_detached();
+  end_transfers(channel);
+}
+
+// --- probing -----------------------------------------------------------------------------------
+
+void Engine::on_timer(Channel& channel, Clock::time_point now) {
+  if (channel.dead) return;
+  expire_calls(channel, now);
+  if (!channel.wanted()) return;
+  switch (channel.core.state()) {
+    case ChannelCore::State::detached:
+      serve(channel);
+      // Nothing else wakes a channel whose way is being dialled or asked for.
+      set_timer(channel, now + kMaxBackoff);
+      return;
+    case ChannelCore::State::attaching:
+      // A session that nobody answered: a frame was lost, or the other side started one that lost.
+      start_session(channel, *channel.connection);
+      return;
+    case ChannelCore::State::attached:
+      break;
+  }
+  // Something is unacknowledged and nothing has moved since the last look: ask what has arrived.
+  // The transports lose nothing on a living connection, so this is rare; a slow receiver costs one
+  // frame.
+  bool moved = false;
+  for (int stream = 0; stream < 2; ++stream) {
+    const Number acknowledged = channel.core.out(static_cast<Stream>(stream)).acknowledged();
+    moved = moved || acknowledged != channel.probed_at[stream];
+    channel.probed_at[stream] = acknowledged;
+  }
+  if (moved || channel.has_unsent()) {
+    channel.backoff = std::chrono::milliseconds(0);
+  } else {
+    wire::Header header;
+    header.type = wire::Type::probe;
+    header.channel = channel.core.peer_index();
+    header.number = channel.core.out(Stream::messages).sent();
+    header.call = channel.core.out(Stream::replies).sent();
+    post_control(*channel.connection, header, {});
+    channel.backoff = std::clamp<std::chrono::milliseconds>(
+        channel.backoff * 2, std::chrono::duration_cast<std::chrono::milliseconds>(kProbeInterval),
+        std::chrono::seconds(2));
+  }
+  if (channel.has_unsent()) want_pump(channel);
+  if (channel.notify_flying != 0) send_notification(channel);
+  set_timer(channel, now + std::max<Clock::duration>(kProbeInterval, channel.backoff));
+}
+
+void Engine::send_report(Channel& channel, Number messages, Number replies) {
+  wire::Header header;
+  header.type = wire::Type::report;
+  header.channel = channel.core.peer_index();
+  header.number = messages;
+  header.call = replies;
+  post_control(
+      *channel.connection, header,
+      wire::to_wire(channel.core.report(channel.index), channel.local->id, channel.remote));
+}
+
+void Engine::on_probe(Channel& channel, const wire::Header& header) {
+  send_report(channel, header.number, header.call);
+}
+
+void Engine::on_report(Channel& channel, const wire::Header& header, const wire::Attach& report) {
+  const channel::AttachState state = wire::from_wire(report);
+  if (state.session != channel.core.session()) return;
+  // What was transmitted after the probe may still be on its way: only what is missing of what came
+  // before is lost.
+  const bool lost = channel::distance(state.arrived[0], header.number) > 0 ||
+                    channel::distance(state.arrived[1], header.call) > 0;
+  if (!lost) {
+    on_ack(channel, Stream::messages, state.received[0]);
+    on_ack(channel, Stream::replies, state.received[1]);
+    return;
+  }
+  const ChannelCore::Effect effect = channel.core.on_report(state);
+  if (effect.verdict == AttachVerdict::accept) {
+    apply(channel, effect);
+  } else if (effect.verdict == AttachVerdict::invalid) {
+    channel.connection->close(
+        Error{Errc::protocol_error, "a report that contradicts the channel", {}});
+  }
+}
+
+// --- the end -----------------------------------------------------------------------------------
+
+/// The peer is gone for good: everybody who waits for it is told, once.
+void Engine::fail_channel(Channel& channel, Error error) {
+  if (std::exchange(channel.dead, true)) return;
+  channel.connection = nullptr;
+  channel.core.on_detached();
+  end_transfers(channel);
+  fail_copies(channel, error);
+  if (channel.calls != nullptr) {
+    const channel::SendWindow& window = channel.core.out(Stream::messages);
+    for (PendingCall*& entry : *channel.calls) {
+      if (entry == nullptr) continue;
+      Error told = error;
+      told.outcome =
+          window.was_transmitted(entry->number) ? Outcome::unknown : Outcome::not_executed;
+      counters_->failed.add();
+      complete(*std::exchange(entry, nullptr), tl::make_unexpected(std::move(told)));
+    }
+    channel.calls_waiting = 0;
+  }
+  for (Channel::Outgoing& out : channel.out) {
+    out.unsent = nullptr;
+    out.retained.clear();
+  }
+  channel.replies_waiting.clear();
+  // What it had sent before is still received; afterwards nothing holds the channel.
+  if (!channel.has_input() && channel.notify_arrived == 0 && channel.local->open) {
+    // Deferred: the caller may be walking a list of channels.
+    post([this, index = channel.index, serial = channel.serial] {
+      Channel* gone = find(index, serial);
+      if (gone != nullptr && gone->dead && !gone->has_input()) free_channel(*gone);
+    });
+  }
+}
+
+}  // namespace godwit

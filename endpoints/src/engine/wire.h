@@ -1,0 +1,156 @@
+// How channel frames lie in a FrameHeader (docs/wire-format.md). Little endian, like the rest.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+#include "channel/channel_core.h"
+#include "godwit/endpoint_id.h"
+#include "godwit/fabric/frame.h"
+#include "godwit/grant.h"
+
+namespace godwit::wire {
+
+enum class Type : std::uint8_t {
+  // Sequenced, in the stream of messages.
+  message = 1,
+  request = 2,
+  // Sequenced, in the stream of replies; `call` is the request's number.
+  reply = 3,
+  // Not sequenced.
+  ack = 4,
+  notify = 5,         // payload: 8 bytes of bits; `number` counts notifications
+  notify_ack = 6,     // `number` of the notification
+  attach = 7,         // payload: Attach
+  attach_answer = 8,  // payload: Attach
+  refused = 9,        // payload: Refused
+  closed = 10,        // the sender's endpoint is unbound
+  probe = 11,         // `number`, `call`: what the sender has transmitted of messages and replies
+  report = 12,        // payload: Attach; `number`, `call` as in the probe
+  copy_request = 13,  // payload: CopyRequest; `call` is the requester's token, as in all of copy_*
+  copy_answer = 14,   // payload: CopyAnswer
+  copy_data = 15,     // payload: bytes; acks hold the offset
+  copy_end = 16,      // the requester no longer touches the owner's memory
+};
+
+enum Flags : std::uint8_t {
+  kAckNow = 1,   // the sender waits for the acknowledgement
+  kToOwner = 2,  // copy_data: from requester to owner
+};
+
+/// A view of the 24 bytes that are ours.
+struct Header {
+  Type type{};
+  std::uint8_t flags = 0;
+  std::uint16_t status = 0;   // Errc of a reply that is an error, 0 otherwise
+  std::uint32_t channel = 0;  // the receiver's number of the channel
+  std::uint32_t number = 0;
+  std::uint32_t ack_messages = 0;  // all before were received by the sender's application
+  std::uint32_t ack_replies = 0;
+  std::uint32_t call = 0;
+};
+static_assert(sizeof(Header) == 24 && std::is_trivially_copyable_v<Header>);
+
+inline Header header_of(const fabric::FrameHeader& frame) noexcept {
+  return std::bit_cast<Header>(frame.upper);
+}
+inline void set_header(fabric::FrameHeader& frame, const Header& header) noexcept {
+  frame.upper = std::bit_cast<std::array<std::uint32_t, 6>>(header);
+}
+
+struct Attach {
+  EndpointId source;  // of the sender
+  EndpointId target;
+  std::uint32_t session;
+  std::uint32_t index;
+  std::uint64_t lineage;
+  std::uint32_t epoch;
+  std::uint32_t arrived[2];
+  std::uint32_t received[2];
+  std::uint32_t reserved;
+};
+static_assert(sizeof(Attach) == 64);
+
+enum class RefusedReason : std::uint32_t {
+  gone = 1,
+  stale_epoch = 2,
+  lineage_lost = 3,
+  superseded = 4
+};
+
+struct Refused {
+  EndpointId source;  // of the sender: the endpoint that was asked for
+  EndpointId target;
+  RefusedReason reason;
+  std::uint32_t session;  // superseded: the one that the sender knows; otherwise the refused one
+};
+static_assert(sizeof(Refused) == 32);
+
+enum class CopyOperation : std::uint32_t {
+  read = 1,        // owner: stream the bytes to me
+  write = 2,       // owner: make ready, I stream the bytes to you
+  lease_read = 3,  // owner: let me read your memory myself (shm)
+  lease_write = 4,
+  delegate = 5,  // owner: make a grant of this range for `third`
+  push = 6,      // owner: copy this range into the grant `third_*`
+};
+
+struct CopyRequest {
+  CopyOperation operation;
+  std::uint32_t reserved;
+  std::uint64_t key;
+  std::uint64_t offset;
+  std::uint64_t length;
+  EndpointId third;
+  std::uint32_t reserved2;
+  std::uint64_t third_key;
+  std::uint64_t third_offset;
+};
+static_assert(sizeof(CopyRequest) == 64);
+
+struct CopyAnswer {
+  std::uint64_t value;   // lease_*: the address; delegate: the new grant's key
+  std::uint32_t status;  // Errc, 0: ok
+  std::uint32_t final;   // 1: the copy is over; 0: go on (lease granted, ready to be written)
+};
+static_assert(sizeof(CopyAnswer) == 16);
+
+template <typename T>
+bool decode(std::span<const std::byte> payload, T& out) noexcept {
+  static_assert(std::is_trivially_copyable_v<T>);
+  if (payload.size() != sizeof(T)) return false;
+  std::memcpy(&out, payload.data(), sizeof(T));
+  return true;
+}
+
+inline Attach to_wire(const channel::AttachState& state, EndpointId source,
+                      EndpointId target) noexcept {
+  return {source,
+          target,
+          state.session,
+          state.index,
+          state.lineage,
+          state.epoch,
+          {state.arrived[0], state.arrived[1]},
+          {state.received[0], state.received[1]},
+          0};
+}
+inline channel::AttachState from_wire(const Attach& attach) noexcept {
+  channel::AttachState state;
+  state.session = attach.session;
+  state.index = attach.index;
+  state.epoch = attach.epoch;
+  state.lineage = attach.lineage;
+  for (int i = 0; i < 2; ++i) {
+    state.arrived[i] = attach.arrived[i];
+    state.received[i] = attach.received[i];
+  }
+  return state;
+}
+
+}  // namespace godwit::wire
