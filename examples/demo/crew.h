@@ -1,0 +1,69 @@
+// Crew: the worker processes of one phase, and what they have said.
+//
+// Owner: the phase; its destructor kills whoever still runs. One thread.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "godwit/error.h"
+#include "local_cluster/child_process.h"
+#include "local_cluster/cluster.h"
+#include "local_cluster/worker_line.h"
+
+namespace demo {
+
+using godwit::Result;
+using godwit::local_cluster::WorkerLine;
+
+/// ^C or SIGTERM came: every wait below ends with Errc::cancelled.
+void catch_interrupts();
+bool interrupted();
+
+struct Worker {
+  std::string node;
+  std::string role;
+  godwit::local_cluster::ChildProcess process;
+  std::vector<WorkerLine> lines;  // all but progress
+  std::uint64_t progress = 0;
+  bool dismissed = false;  // killed or stopped on purpose
+
+  const WorkerLine* find(const std::string& what) const;
+  std::vector<const WorkerLine*> find_all(const std::string& what) const;
+};
+
+class Crew {
+ public:
+  explicit Crew(godwit::local_cluster::Cluster& cluster) : cluster_(cluster) {}
+
+  /// Starts a worker of a role on a node with these further flags.
+  Result<Worker*> start(const std::string& node, const std::string& role,
+                        std::vector<std::string> flags = {});
+  /// The same, until it has said `ready`.
+  Result<Worker*> start_server(const std::string& node, const std::string& role,
+                               std::vector<std::string> flags = {});
+
+  /// Listens to all workers until `until()` holds. `tick` is called a few times a second. Errors:
+  /// cancelled, deadline_exceeded, system (a worker failed or ended early; with what it said).
+  Result<void> run_until(const std::function<bool()>& until, std::chrono::milliseconds limit,
+                         const std::function<void()>& tick = {});
+
+  /// kill -9; returns the time just before it, of now_ns().
+  std::uint64_t kill(Worker& worker);
+  /// Asks it to end; an error if it does not end cleanly.
+  Result<void> stop(Worker& worker);
+
+  std::uint64_t total_progress(const std::string& role) const;
+
+ private:
+  void listen(Worker& worker);
+  Result<void> judge(const Worker& worker) const;
+
+  godwit::local_cluster::Cluster& cluster_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace demo

@@ -1,0 +1,33 @@
+// The phases of the demonstration, each in a file of its own. A phase starts workers, watches them,
+// and puts what it saw into the report. An error means that the phase could not be carried out; a
+// promise that did not hold is no error but a line of the report.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "crew.h"
+#include "live_line.h"
+#include "local_cluster/cluster.h"
+#include "report.h"
+
+namespace demo {
+
+struct Stage {
+  godwit::local_cluster::Cluster& cluster;
+  LiveLine& live;
+  Report& report;
+  std::chrono::milliseconds traffic;  // how long all traffic together shall take
+  bool ucx = false;                   // found out by the traffic phase
+};
+
+/// Calls over each transport alone, then from all nodes at once.
+Result<void> show_traffic(Stage& stage);
+/// Copies by grants, within a node and between two.
+Result<void> show_copies(Stage& stage);
+/// kill -9 of a server; its clients; its successor.
+Result<void> show_death(Stage& stage);
+/// Connections cut under load, carried on over other transports.
+Result<void> show_cuts(Stage& stage);
+
+}  // namespace demo

@@ -1,0 +1,81 @@
+// A key-value server, and a command line for it.
+//
+//   example_kv server &
+//   example_kv put bird godwit
+//   example_kv get bird          prints: godwit
+//   example_kv watch bird 1 &    prints the value at its next change
+//   example_kv del bird
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "../common/check.h"
+#include "../common/stop_on_signal.h"
+#include "client.h"
+#include "godwit/godwit.h"
+#include "server.h"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr const char* kName = "demo/kv";
+constexpr std::uint8_t kChanged = 0;
+
+int serve() {
+  StopOnSignal stop;
+  auto process = check(godwit::Process::attach(), "attach");
+  auto endpoint = check(process->bind(kName), "bind");
+  kv::Server server(endpoint);
+  std::printf("serving %s on node %s\n", kName, process->node().c_str());
+  std::fflush(stdout);
+  while (auto request = endpoint.receive_request(stop.token())) {
+    check(server.handle(std::move(*request)), "reply");
+  }
+  return 0;
+}
+
+int show(kv::Client& client, std::string_view key) {
+  const auto value = check(client.get(key), "get");
+  std::printf("%s\n", value ? value->c_str() : "(none)");
+  std::fflush(stdout);
+  return value ? 0 : 1;
+}
+
+int watch(godwit::Endpoint& me, kv::Client& client, std::string_view key, int changes) {
+  check(client.watch(key, kChanged), "watch");
+  std::printf("watching %.*s\n", static_cast<int>(key.size()), key.data());
+  std::fflush(stdout);
+  for (int seen = 0; seen < changes; ++seen) {
+    const auto message = check(me.receive(), "receive");
+    if (message.kind() == godwit::Message::Kind::notification) show(client, key);
+  }
+  return 0;
+}
+
+int usage(const char* program) {
+  std::fprintf(stderr, "usage: %s server | put KEY VALUE | get KEY | del KEY | watch KEY CHANGES\n",
+               program);
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string_view verb = argc > 1 ? argv[1] : "";
+  if (verb == "server") return serve();
+  if (argc < 3) return usage(argv[0]);
+  const std::string_view key = argv[2];
+
+  auto process = check(godwit::Process::attach(), "attach");
+  auto me = check(process->bind_anonymous("demo"), "bind");
+  check(me.wait_bound(kName, 5s), "no key-value server");
+  kv::Client client(me, kName, 2s);
+
+  if (verb == "get") return show(client, key);
+  if (verb == "put" && argc == 4) return check(client.put(key, argv[3]), "put"), 0;
+  if (verb == "del") return check(client.remove(key), "del") ? 0 : 1;
+  if (verb == "watch" && argc == 4) return watch(me, client, key, std::atoi(argv[3]));
+  return usage(argv[0]);
+}
