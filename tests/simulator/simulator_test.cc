@@ -1,0 +1,61 @@
+// The channel protocol under seeded schedules: none breaks a promise, and each planted fault is
+// seen.
+#include <gtest/gtest.h>
+
+#include <iostream>
+
+#include "campaign.h"
+
+namespace godwit::simulator {
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+
+void expect_kept(std::uint64_t schedules) {
+  const Finding finding = run_campaign(kSeed, schedules, Rules{});
+  EXPECT_FALSE(finding.found) << finding.failure << "\nreplay it with: godwit_simulator --replay "
+                              << finding.seed << " --verbose";
+  // Schedules in which nothing happens would keep every promise.
+  EXPECT_GT(finding.steps / schedules, 200u);
+  EXPECT_GT(finding.messages / schedules, 30u);
+}
+
+TEST(Simulator, KeepsEveryPromise) {
+  expect_kept(2'000);
+}
+
+TEST(HeavySimulator, KeepsEveryPromiseInManySchedules) {
+  expect_kept(100'000);
+}
+
+class PlantedFault : public testing::TestWithParam<Fault> {};
+
+TEST_P(PlantedFault, IsFoundWithinTenThousandSchedules) {
+  Rules rules;
+  ASSERT_TRUE(plant(GetParam().name, rules));
+  const Finding finding = run_campaign(kSeed, 10'000, rules);
+  ASSERT_TRUE(finding.found);
+  std::cout << GetParam().name << ": found at schedule " << finding.schedule << ": "
+            << finding.failure << "\n";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PlantedFault, testing::ValuesIn(kFaults), [](const auto& info) {
+  std::string name(info.param.name);
+  for (char& c : name) {
+    if (c == '-') c = '_';
+  }
+  return name;
+});
+
+TEST(Simulator, ReplaysASeedExactly) {
+  Rules rules;
+  ASSERT_TRUE(plant("no-duplicate-filter", rules));
+  const Finding first = run_campaign(kSeed, 10'000, rules);
+  const Finding second = run_campaign(kSeed, 10'000, rules);
+  EXPECT_EQ(first.seed, second.seed);
+  EXPECT_EQ(first.failure, second.failure);
+  EXPECT_EQ(first.steps, second.steps);
+}
+
+}  // namespace
+}  // namespace godwit::simulator
