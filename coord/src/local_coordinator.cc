@@ -342,6 +342,9 @@ bool LocalCoordinator::on_callback_thread() const {
 void LocalCoordinator::close() {
   impl_->close();
 }
+void LocalCoordinator::run_at(Deadline time, std::function<void()> task) {
+  impl_->run_at(time, std::move(task));
+}
 void LocalCoordinator::post(std::function<void()> task) {
   impl_->post(std::move(task));
 }

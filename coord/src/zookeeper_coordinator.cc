@@ -178,6 +178,9 @@ bool ZooKeeperCoordinator::on_callback_thread() const {
 void ZooKeeperCoordinator::close() {
   impl_->close();
 }
+void ZooKeeperCoordinator::run_at(Deadline time, std::function<void()> task) {
+  impl_->run_at(time, std::move(task));
+}
 void ZooKeeperCoordinator::post(std::function<void()> task) {
   impl_->post(std::move(task));
 }

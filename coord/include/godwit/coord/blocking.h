@@ -1,6 +1,6 @@
 // Blocking forms of the Coordinator's operations, for start-up code, command lines
 // and tests. Any thread but the callback thread of the coordinator (asserted: a
-// wait there would never end). They return at the deadline at the latest, with
+// wait there would never end). They return soon after the deadline at the latest, with
 // Errc::deadline even if the callback thread is stuck.
 #pragma once
 

@@ -4,7 +4,7 @@
 
 #include <godwit/coord/coordinator.h>
 
-#include <cassert>
+#include <algorithm>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -34,7 +34,8 @@ Result<T> wait(Coordinator& coordinator, Deadline deadline,
   // sent (`unavailable` or `deadline`); a grace lets that better answer through.
   constexpr auto kGrace = std::chrono::milliseconds(250);
   std::unique_lock lock(state->mutex);
-  if (!state->ready.wait_until(lock, deadline + kGrace, [&] { return state->result.has_value(); }))
+  const Deadline limit = std::max(deadline, std::chrono::steady_clock::now()) + kGrace;
+  if (!state->ready.wait_until(lock, limit, [&] { return state->result.has_value(); }))
     return fail(Errc::deadline, "no answer before the deadline");
   return std::move(*state->result);
 }
