@@ -105,10 +105,10 @@ class ReceiveWindow {
   Verdict on_frame(Number number) noexcept {
     if (number == arrived_ && queued() < kWindow) [[likely]] {
       ++arrived_;
-      if (out_of_order_ && is_taken(number)) [[unlikely]] {
-        advance();
+      // Taken out of order before forget_untaken(). This must not acknowledge anything: only what
+      // the application does may, for a copy left behind at an old place has none.
+      if (out_of_order_ && is_taken(number)) [[unlikely]]
         return Verdict::duplicate;
-      }
       return Verdict::deliver;
     }
     if (distance(number, arrived_) > 0) return Verdict::duplicate;
@@ -123,8 +123,13 @@ class ReceiveWindow {
       return;
     }
     taken_[number % kWindow / 64] |= std::uint64_t{1} << number % 64;
-    out_of_order_ = true;
-    advance();
+    while (is_taken(received_)) {
+      taken_[received_ % kWindow / 64] &= ~(std::uint64_t{1} << received_ % 64);
+      ++received_;
+    }
+    // What was taken before forget_untaken() need not come again.
+    if (distance(arrived_, received_) > 0) arrived_ = received_;
+    out_of_order_ = (taken_[0] | taken_[1] | taken_[2] | taken_[3]) != 0;
   }
 
   /// What was delivered but not taken is gone (the endpoint moved without its inbox): the peer
@@ -138,18 +143,10 @@ class ReceiveWindow {
     return (taken_[number % kWindow / 64] >> number % 64 & 1) != 0;
   }
 
-  void advance() noexcept {
-    while (received_ != arrived_ && is_taken(received_)) {
-      taken_[received_ % kWindow / 64] &= ~(std::uint64_t{1} << received_ % 64);
-      ++received_;
-    }
-    out_of_order_ = (taken_[0] | taken_[1] | taken_[2] | taken_[3]) != 0;
-  }
-
   Number arrived_;
   Number received_;
   bool out_of_order_ = false;
-  std::array<std::uint64_t, 4> taken_{};  // numbers taken at or after received_, modulo the window
+  std::array<std::uint64_t, 4> taken_{};  // numbers taken after received_, modulo the window
 };
 
 }  // namespace godwit::channel
