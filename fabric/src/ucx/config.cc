@@ -7,8 +7,11 @@
 #include <ifaddrs.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <initializer_list>
+#include <span>
 #include <string_view>
 
 #if __has_include(<ucs/debug/debug.h>)
@@ -27,31 +30,47 @@ struct Setting {
   const char* value;
 };
 
-// Those that do not depend on the options.
-constexpr Setting kSettings[] = {
+// A setting of one of UCX's transports is named here as in
+// that transport's own table, without the prefix that it has in the environment (UCX_TCP_KEEPIDLE
+// is KEEPIDLE); UCX accepts any other name without a word and without effect. A test looks at that.
+constexpr Setting kAlways[] = {
     // A restarted engine may be given a port whose old connections linger.
-    {"TCP_CM_REUSEADDR", "y"},
-    // Without it the error handling that we ask for rules out shared memory. It applies to posix
-    // and sysv alike, and means that keepalives look whether the peer's process is there.
-    {"POSIX_ERROR_HANDLING", "y"},
-    {"SYSV_ERROR_HANDLING", "y"},
+    {"CM_REUSEADDR", "y"},
     // Two rounds find a dead process within a second where no socket tells of it.
     {"KEEPALIVE_INTERVAL", "300ms"},
     // The default looks at 128 endpoints a round, so many connections would take many rounds.
     {"KEEPALIVE_NUM_EPS", "inf"},
-    // A node that is gone sends no reset: the kernel's probes end an idle connection after 4 s
-    // (seconds are the kernel's unit). Whoever must know sooner sends heartbeats.
-    {"TCP_KEEPIDLE", "1s"},
-    {"TCP_KEEPINTVL", "1s"},
-    {"TCP_KEEPCNT", "3"},
     // Eager messages stay on one lane and so in order: Reorder then holds back only what follows a
     // rendezvous.
     {"MAX_EAGER_RAILS", "1"},
-    // A frame of 64 bytes with all headers is 112 bytes; it must fit a queue element of shared
-    // memory, or it takes the slower way through a second buffer.
-    {"POSIX_FIFO_ELEM_SIZE", "256"},
-    {"SYSV_FIFO_ELEM_SIZE", "256"},
 };
+
+constexpr Setting kForTcp[] = {
+    // A node that is gone sends no reset: the kernel's probes end an idle connection after 4 s
+    // (seconds are the kernel's unit). Whoever must know sooner sends heartbeats.
+    {"KEEPIDLE", "1s"},
+    {"KEEPINTVL", "1s"},
+    {"KEEPCNT", "3"},
+};
+
+constexpr Setting kForSharedMemory[] = {
+    // Without it the error handling that we ask for rules out shared memory. Keepalives then look
+    // whether the peer's process is there.
+    {"MM_ERROR_HANDLING", "y"},
+    // A frame of 64 bytes with all headers is 112 bytes; it must fit a queue element, or it takes
+    // the slower way through a second buffer.
+    {"MM_FIFO_ELEM_SIZE", "256"},
+};
+
+// Whether a list of transports as UCX_TLS takes it names one of these.
+bool names_any(std::string_view list, std::initializer_list<std::string_view> names) {
+  while (!list.empty()) {
+    const auto comma = std::min(list.find(','), list.size());
+    if (std::find(names.begin(), names.end(), list.substr(0, comma)) != names.end()) return true;
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
+}
 
 bool address_matches(const sockaddr* address, const std::string& host) {
   char text[INET6_ADDRSTRLEN];
@@ -98,9 +117,15 @@ Result<ucp_config_t*> make_config(const UcxOptions& options, const std::string& 
   const std::string devices = options.net_devices.empty() ? device_of(host) : options.net_devices;
   if (done) done = set("NET_DEVICES", devices.c_str());
   if (done) done = set("SOCKADDR_TLS_PRIORITY", options.sockaddr_tls_priority.c_str());
-  for (const Setting& setting : kSettings) {
-    if (done) done = set(setting.name, setting.value);
-  }
+  const auto set_all = [&](std::span<const Setting> settings) {
+    for (const Setting& setting : settings) {
+      if (done) done = set(setting.name, setting.value);
+    }
+  };
+  set_all(kAlways);
+  if (names_any(options.tls, {"all", "tcp"})) set_all(kForTcp);
+  if (names_any(options.tls, {"all", "shm", "sm", "mm", "posix", "sysv"}))
+    set_all(kForSharedMemory);
   // UCX prints to standard output whenever a peer dies, which here is an event like any other. Who
   // debugs UCX sets the level in the environment.
   if (done && std::getenv("UCX_LOG_LEVEL") == nullptr) done = set("LOG_LEVEL", "fatal");

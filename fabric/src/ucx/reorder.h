@@ -1,7 +1,7 @@
 // Reorder: puts the frames of one connection back into the order in which they were sent.
 //
 // UCX promises no order between active messages, and a rendezvous ends long after messages that
-// were sent behind it. Frames are numbered from 0, the number wraps; a frame that cannot be
+// were sent behind it. Frames are numbered, the number wraps; a frame that cannot be
 // delivered yet is claimed, filled now or later, and popped when all before it were. Without I/O;
 // owned by its connection, engine's thread only.
 //
@@ -27,7 +27,8 @@ struct HeldFrame {
 
 class Reorder {
  public:
-  explicit Reorder(std::uint32_t window) : window_(window) {}
+  /// `first`: the number of the first frame.
+  explicit Reorder(std::uint32_t window, std::uint32_t first = 0) : window_(window), next_(first) {}
 
   /// Takes the frame if it is the next one and none is held: it can be delivered at once.
   bool pass(std::uint32_t sequence) noexcept {
@@ -56,7 +57,7 @@ class Reorder {
   };
 
   std::uint32_t window_;
-  std::uint32_t next_ = 0;  // the number of slots_.front()
+  std::uint32_t next_;  // the number of slots_.front()
   std::deque<Slot> slots_;
 };
 

@@ -230,7 +230,8 @@ void UcxConnection::on_sent(const SendOp& op, ucs_status_t status) {
     if (at != rendezvous_.end()) rendezvous_.erase(at);
   }
   if (status != UCS_OK && state_ != State::rejecting)
-    return lose(ucx_error(Errc::connection_lost, "UCX could not send", status));
+    return lose(ucx_error(heard_ ? Errc::connection_lost : Errc::unreachable, "UCX could not send",
+                          status));
   if (!blocked_ || in_flight_ > kMaxInFlight / 2 || bytes_in_flight_ > kMaxBytesInFlight / 2)
     return;
   if (!has_room()) return;
