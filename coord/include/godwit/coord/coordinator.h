@@ -94,7 +94,7 @@ struct Children {
 
 // What a write expects of the record it changes. Made from a Stat it carries the
 // record's trail on, so that a write whose answer is lost can be settled even after
-// others wrote over it (up to WriteTrail::kCapacity times); prefer that.
+// others wrote over it (fewer than WriteTrail::kCapacity times); prefer that.
 class Expected {
  public:
   static Expected any() { return Expected(-1); }
