@@ -39,8 +39,8 @@ TEST_P(PlantedFault, IsFoundWithinTenThousandSchedules) {
             << finding.failure << "\n";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PlantedFault, testing::ValuesIn(kFaults), [](const auto& info) {
-  std::string name(info.param.name);
+INSTANTIATE_TEST_SUITE_P(All, PlantedFault, testing::ValuesIn(kFaults), [](const auto& param) {
+  std::string name(param.param.name);
   for (char& c : name) {
     if (c == '-') c = '_';
   }
