@@ -37,7 +37,7 @@ class AdminClient {
   /// Makes the DC and its key, which stays on the agent's node until it is exported. Errors:
   /// name_taken, invalid_argument.
   Result<endpoints::proto::DcInfo> create_dc(const endpoints::proto::CreateDcRequest& request);
-  /// Errors: not_found, not_executed (endpoints are bound in it).
+  /// Errors: not_found, invalid_argument (endpoints are bound in it).
   Result<void> remove_dc(std::string_view name);
   /// 64 hexadecimal digits, a secret. Errors: not_found.
   Result<std::string> export_key(std::string_view dc);

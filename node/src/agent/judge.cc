@@ -1,0 +1,173 @@
+#include "agent/judge.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/tcp_socket.h"
+#include "godwit/fabric/address.h"
+
+namespace godwit::node {
+
+namespace {
+using namespace std::chrono_literals;
+constexpr auto kLookAgain = 100ms;
+constexpr auto kOrphanLimit = 10s;
+constexpr auto kWriteLimit = 5s;
+}  // namespace
+
+Judge::Judge(EventLoop& loop, coord::Directory& directory, NodeTable& nodes, Prober& prober,
+             std::string self, std::chrono::milliseconds node_grace, Local local)
+    : loop_(loop),
+      directory_(directory),
+      nodes_(nodes),
+      prober_(prober),
+      self_(std::move(self)),
+      node_grace_(node_grace),
+      local_(std::move(local)) {}
+
+Judge::~Judge() {
+  for (auto& [number, each] : cases_) loop_.cancel(each.timer);
+}
+
+Judge::Case* Judge::find(std::uint64_t number) {
+  const auto found = cases_.find(number);
+  return found == cases_.end() ? nullptr : &found->second;
+}
+
+void Judge::judge(const Known& endpoint, Clock::time_point deadline, Done done) {
+  const std::uint64_t number = next_++;
+  Case fresh;
+  fresh.endpoint = endpoint;
+  fresh.deadline = deadline;
+  fresh.done = std::move(done);
+  cases_.emplace(number, std::move(fresh));
+  look(number);
+}
+
+void Judge::nodes_changed() {
+  std::vector<std::uint64_t> open;
+  for (const auto& [number, each] : cases_) {
+    if (!each.probing) open.push_back(number);
+  }
+  for (const auto number : open) look(number);
+}
+
+void Judge::look(std::uint64_t number) {
+  Case* it = find(number);
+  if (it == nullptr || it->probing) return;
+  loop_.cancel(it->timer);
+  if (Clock::now() >= it->deadline) return finish(number, Verdict::alive);
+  const auto& owner = it->endpoint->record.owner();
+  if (owner.node() == self_) {
+    if (const auto verdict = local_(*it->endpoint)) return finish(number, *verdict);
+    return again_after(number, kLookAgain);
+  }
+  if (!nodes_.loaded()) return again_after(number, kLookAgain);
+  it->probing = true;
+  it->agent.reset();
+  it->engine.reset();
+  const NodeTable::Node* node = nodes_.find(owner.node());
+  std::optional<fabric::SocketAddress> address;
+  if (node != nullptr && node->record.addresses_size() > 0) {
+    if (auto parsed = parse_socket_address(node->record.addresses(0))) address = *parsed;
+  }
+  if (address) {
+    prober_.agent(*address, owner.node(), node->record.incarnation(),
+                  [this, number, alive = lifetime_.token()](ProbeResult result) {
+                    if (!*alive) return;
+                    if (Case* asked = find(number)) asked->agent = result;
+                    decide(number);
+                  });
+  } else {
+    // An agent that this one never saw: there is nobody to ask.
+    it->agent = ProbeResult::silent;
+  }
+  probe_engine(number);
+}
+
+void Judge::probe_engine(std::uint64_t number) {
+  Case* it = find(number);
+  const auto address = fabric::EngineAddress::parse(it->endpoint->record.engine_address());
+  if (!address || address->tcp.empty()) {
+    it->engine = ProbeResult::silent;
+    return decide(number);
+  }
+  it->engine_probes = address->tcp.size();
+  for (const auto& tcp : address->tcp) {
+    prober_.listener(tcp, [this, number, alive = lifetime_.token()](ProbeResult result) {
+      if (!*alive) return;
+      Case* asked = find(number);
+      if (asked == nullptr) return;
+      --asked->engine_probes;
+      // Any that accepts speaks for the engine; refusal only if all refuse.
+      if (!asked->engine || result == ProbeResult::answered ||
+          (result == ProbeResult::silent && *asked->engine == ProbeResult::refused)) {
+        asked->engine = result;
+      }
+      if (asked->engine_probes == 0) decide(number);
+    });
+  }
+}
+
+void Judge::decide(std::uint64_t number) {
+  Case* it = find(number);
+  if (it == nullptr || !it->agent || !it->engine || it->engine_probes != 0) return;
+  it->probing = false;
+  const auto& owner = it->endpoint->record.owner();
+  const NodeTable::Node* node = nodes_.find(owner.node());
+  const bool present = node != nullptr && node->present;
+  const bool same_agent = present && node->record.incarnation() == owner.node_incarnation();
+  const bool agent_answers = *it->agent == ProbeResult::answered;
+
+  if (agent_answers && same_agent) return finish(number, Verdict::alive);
+  if (*it->engine == ProbeResult::refused &&
+      (*it->agent == ProbeResult::refused || (agent_answers && !same_agent))) {
+    return finish(number, Verdict::lost);
+  }
+  if (present) {
+    // A new agent of that node settles it as soon as its processes had their time to come back.
+    if (agent_answers || *it->engine == ProbeResult::answered)
+      return finish(number, Verdict::alive);
+    return again_after(number, kLookAgain);
+  }
+  const auto absent = Clock::now() - (node != nullptr ? node->vanished : nodes_.loaded_at());
+  if (agent_answers) return finish(number, Verdict::alive);
+  if (*it->engine == ProbeResult::answered && absent < kOrphanLimit) {
+    return finish(number, Verdict::alive);
+  }
+  if (absent >= node_grace_) return finish(number, Verdict::lost);
+  again_after(number, std::chrono::ceil<std::chrono::milliseconds>(node_grace_ - absent) + 1ms);
+}
+
+void Judge::again_after(std::uint64_t number, std::chrono::milliseconds delay) {
+  Case* it = find(number);
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(it->deadline - Clock::now());
+  it->timer = loop_.after(std::max(std::min(delay, left), 0ms), [this, number] {
+    if (Case* due = find(number)) due->timer = 0;
+    look(number);
+  });
+}
+
+void Judge::finish(std::uint64_t number, Verdict verdict) {
+  auto it = cases_.extract(number);
+  Case& done = it.mapped();
+  loop_.cancel(done.timer);
+  if (verdict == Verdict::alive) return done.done(done.endpoint);
+  const auto& record = done.endpoint->record;
+  directory_.mark_dead(
+      done.endpoint->dc, record.slot(), record.generation(), record.owner().process(),
+      coord::after(kWriteLimit),
+      on_loop<void>(loop_, lifetime_,
+                    [endpoint = done.endpoint, answer = done.done](coord::Result<void> marked) {
+                      if (marked) {
+                        answer(endpoint->with_state(coord::proto::DEAD));
+                      } else if (marked.error().code == coord::Errc::endpoint_stale) {
+                        // Somebody else settled it: this id is over.
+                        answer(endpoint->with_state(coord::proto::UNBOUND));
+                      } else {
+                        answer(endpoint);
+                      }
+                    }));
+}
+
+}  // namespace godwit::node
