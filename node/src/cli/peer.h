@@ -1,0 +1,41 @@
+// Peer: what a command that addresses one endpoint works with.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "cli/attach.h"
+#include "cli/command.h"
+#include "godwit/endpoint.h"
+#include "godwit/process.h"
+
+namespace godwit::node::cli {
+
+struct PeerChoice {
+  std::string name;
+  std::chrono::nanoseconds timeout = std::chrono::seconds(5);
+  bool wait = false;
+  AttachChoice attach;
+};
+
+/// Adds NAME, --timeout, --wait and --transport.
+void add_peer_options(CLI::App* command, PeerChoice& choice);
+
+/// An anonymous endpoint in the peer's DC, and the peer. Used by one thread.
+struct Peer {
+  std::unique_ptr<Process> process;  // first: it outlives the endpoint
+  Endpoint endpoint;
+  Remote remote;
+  Wait deadline;  // what is left of the time given
+
+  /// Attaches as `godwit COMMAND`, binds and looks the name up, or waits until it is bound.
+  static Result<Peer> find(const Context& context, std::string_view command,
+                           const PeerChoice& choice, std::stop_token stop = {});
+
+  /// Waits until what was sent is with the peer's process, so that this one may end.
+  Result<void> hand_over();
+};
+
+}  // namespace godwit::node::cli
