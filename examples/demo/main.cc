@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <string>
 
-#include "crew.h"
 #include "live_line.h"
 #include "local_cluster/cluster.h"
+#include "local_cluster/crew.h"
 #include "phases.h"
 #include "report.h"
 #include "workers.h"
@@ -66,7 +66,7 @@ Result<void> run(const Options& options, LiveLine& live, Report& report) {
 }
 
 int conduct(const Options& options) {
-  catch_interrupts();
+  godwit::local_cluster::catch_interrupts();
   Report report;
   Result<void> done;
   {

@@ -6,12 +6,18 @@
 #include <chrono>
 #include <string>
 
-#include "crew.h"
 #include "live_line.h"
 #include "local_cluster/cluster.h"
+#include "local_cluster/crew.h"
 #include "report.h"
 
 namespace demo {
+
+using godwit::Result;
+using godwit::local_cluster::Crew;
+using godwit::local_cluster::interrupted;
+using godwit::local_cluster::Worker;
+using godwit::local_cluster::WorkerLine;
 
 struct Stage {
   godwit::local_cluster::Cluster& cluster;

@@ -1,6 +1,10 @@
-// Crew: the worker processes of one phase, and what they have said.
+// Crew: worker processes on the nodes of a cluster, and what they have said.
 //
-// Owner: the phase; its destructor kills whoever still runs. One thread.
+// A worker is this same program, started again with `--worker ROLE --run FOLDER` and further flags;
+// it says what happens in lines on its standard output (worker_line.h): `progress done=N` now and
+// then, `failed` with `what` and `error` when it cannot go on, anything else as the roles agree.
+//
+// Owner: whoever starts them; the destructor kills those that still run. One thread.
 #pragma once
 
 #include <chrono>
@@ -9,15 +13,12 @@
 #include <string>
 #include <vector>
 
+#include "child_process.h"
+#include "cluster.h"
 #include "godwit/error.h"
-#include "local_cluster/child_process.h"
-#include "local_cluster/cluster.h"
-#include "local_cluster/worker_line.h"
+#include "worker_line.h"
 
-namespace demo {
-
-using godwit::Result;
-using godwit::local_cluster::WorkerLine;
+namespace godwit::local_cluster {
 
 /// ^C or SIGTERM came: every wait below ends with Errc::cancelled.
 void catch_interrupts();
@@ -26,7 +27,7 @@ bool interrupted();
 struct Worker {
   std::string node;
   std::string role;
-  godwit::local_cluster::ChildProcess process;
+  ChildProcess process;
   std::vector<WorkerLine> lines;  // all but progress
   std::uint64_t progress = 0;
   bool dismissed = false;  // killed or stopped on purpose
@@ -37,7 +38,7 @@ struct Worker {
 
 class Crew {
  public:
-  explicit Crew(godwit::local_cluster::Cluster& cluster) : cluster_(cluster) {}
+  explicit Crew(Cluster& cluster) : cluster_(cluster) {}
 
   /// Starts a worker of a role on a node with these further flags.
   Result<Worker*> start(const std::string& node, const std::string& role,
@@ -51,7 +52,7 @@ class Crew {
   Result<void> run_until(const std::function<bool()>& until, std::chrono::milliseconds limit,
                          const std::function<void()>& tick = {});
 
-  /// kill -9; returns the time just before it, of now_ns().
+  /// kill -9; returns the time just before it, of the monotonic clock in nanoseconds.
   std::uint64_t kill(Worker& worker);
   /// Asks it to end; an error if it does not end cleanly.
   Result<void> stop(Worker& worker);
@@ -62,8 +63,8 @@ class Crew {
   void listen(Worker& worker);
   Result<void> judge(const Worker& worker) const;
 
-  godwit::local_cluster::Cluster& cluster_;
+  Cluster& cluster_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 
-}  // namespace demo
+}  // namespace godwit::local_cluster

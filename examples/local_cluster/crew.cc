@@ -6,13 +6,9 @@
 #include <csignal>
 #include <utility>
 
-#include "workers.h"
-
-namespace demo {
+namespace godwit::local_cluster {
 
 using namespace std::chrono_literals;
-using godwit::Errc;
-using godwit::fail;
 
 namespace {
 
@@ -52,10 +48,10 @@ std::vector<const WorkerLine*> Worker::find_all(const std::string& what) const {
 
 Result<Worker*> Crew::start(const std::string& node, const std::string& role,
                             std::vector<std::string> flags) {
-  std::vector<std::string> command = {godwit::local_cluster::this_program(), "--worker", role,
-                                      "--run", cluster_.runtime_directory(node)};
+  std::vector<std::string> command = {this_program(), "--worker", role, "--run",
+                                      cluster_.runtime_directory(node)};
   command.insert(command.end(), flags.begin(), flags.end());
-  auto process = godwit::local_cluster::ChildProcess::start(std::move(command));
+  auto process = ChildProcess::start(std::move(command));
   if (!process) return tl::make_unexpected(process.error());
   workers_.push_back(
       std::make_unique<Worker>(Worker{node, role, std::move(*process), {}, 0, false}));
@@ -118,9 +114,9 @@ Result<void> Crew::run_until(const std::function<bool()>& until, std::chrono::mi
 
 std::uint64_t Crew::kill(Worker& worker) {
   worker.dismissed = true;
-  const std::uint64_t at = now_ns();
+  const auto at = std::chrono::steady_clock::now().time_since_epoch();
   worker.process.signal(SIGKILL);
-  return at;
+  return static_cast<std::uint64_t>(at / 1ns);
 }
 
 Result<void> Crew::stop(Worker& worker) {
@@ -141,4 +137,4 @@ std::uint64_t Crew::total_progress(const std::string& role) const {
   return total;
 }
 
-}  // namespace demo
+}  // namespace godwit::local_cluster
