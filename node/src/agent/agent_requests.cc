@@ -13,7 +13,7 @@ namespace godwit::node {
 namespace {
 
 using namespace std::chrono_literals;
-namespace proto = endpoints::proto;
+namespace wire = endpoints::proto;
 
 constexpr auto kLongestRequest = 60s;
 // How long a question for an endpoint's place waits for a sign of life of its node.
@@ -21,7 +21,7 @@ constexpr auto kLocatePatience = 1500ms;
 constexpr auto kAwaitedInterval = 1s;
 constexpr auto kSubscribeLimit = 10s;
 
-coord::Deadline deadline_of(const proto::Request& request) {
+coord::Deadline deadline_of(const wire::Request& request) {
   const std::chrono::milliseconds asked(request.timeout_ms());
   return coord::after(asked.count() == 0
                           ? std::chrono::milliseconds(kLongestRequest)
@@ -30,7 +30,7 @@ coord::Deadline deadline_of(const proto::Request& request) {
 
 }  // namespace
 
-void Agent::on_request(Session& session, proto::Request& request) {
+void Agent::on_request(Session& session, wire::Request& request) {
   if (!session.hello_done) {
     if (request.has_hello()) return hello(session, request);
     refuse(session.number, request.number(),
@@ -47,7 +47,7 @@ void Agent::on_request(Session& session, proto::Request& request) {
   on_process_request(session, *process, request);
 }
 
-void Agent::hello(Session& session, const proto::Request& request) {
+void Agent::hello(Session& session, const wire::Request& request) {
   const auto& hello = request.hello();
   const auto refuse_and_close = [&](const Error& error) {
     refuse(session.number, request.number(), error);
@@ -73,7 +73,7 @@ void Agent::hello(Session& session, const proto::Request& request) {
     if (*replaced != 0) sessions_->close(*replaced);
     membership_->load_changed();
   }
-  proto::Response response;
+  wire::Response response;
   response.set_number(request.number());
   auto& answer = *response.mutable_hello();
   answer.set_version(std::min(agent_protocol::kVersionMax, hello.version_max()));
@@ -84,19 +84,19 @@ void Agent::hello(Session& session, const proto::Request& request) {
   sessions_->send(number, response);
 }
 
-void Agent::on_process_request(Session& session, Process& process, proto::Request& request) {
+void Agent::on_process_request(Session& session, Process& process, wire::Request& request) {
   const SessionNumber from = session.number;
   const std::uint64_t number = request.number();
   const auto deadline = deadline_of(request);
   switch (request.body_case()) {
-    case proto::Request::kClaim:
+    case wire::Request::kClaim:
       claims_->claim(process, request.claim());
       return reply_done(from, number);
-    case proto::Request::kDetach:
+    case wire::Request::kDetach:
       return detach(from, number, process.number);
-    case proto::Request::kBind: {
+    case wire::Request::kBind: {
       // Shared: the message outlives this call when the node is not registered yet.
-      auto bind = std::make_shared<proto::Bind>(std::move(*request.mutable_bind()));
+      auto bind = std::make_shared<wire::Bind>(std::move(*request.mutable_bind()));
       return membership_->when_registered(deadline, [this, from, number, deadline, bind,
                                                      process_number = process.number] {
         Process* owner = processes_->find(process_number);
@@ -111,27 +111,27 @@ void Agent::on_process_request(Session& session, Process& process, proto::Reques
         binder_->bind(*owner, from, number, *bind, deadline);
       });
     }
-    case proto::Request::kUnbind: {
+    case wire::Request::kUnbind: {
       const auto& unbound = request.unbind();
       return unbind(from, number, process, {unbound.dc(), unbound.slot(), unbound.generation()},
                     deadline);
     }
-    case proto::Request::kResolve:
+    case wire::Request::kResolve:
       return resolve(from, number, request.resolve().name(), deadline);
-    case proto::Request::kLocate: {
+    case wire::Request::kLocate: {
       const auto& located = request.locate();
       return locate(from, number, {located.dc(), located.slot(), located.generation()}, deadline);
     }
-    case proto::Request::kWaitBound:
+    case wire::Request::kWaitBound:
       return wait(from, number, request.wait_bound().name(), true);
-    case proto::Request::kWaitUnbound:
+    case wire::Request::kWaitUnbound:
       return wait(from, number, request.wait_unbound().name(), false);
-    case proto::Request::kCancelWait:
+    case wire::Request::kCancelWait:
       cache_->cancel_wait(from, request.cancel_wait().number());
       return reply_done(from, number);
-    case proto::Request::kFindDc:
+    case wire::Request::kFindDc:
       return find_dc(from, number, request.find_dc().dc(), deadline);
-    case proto::Request::kSubscribe:
+    case wire::Request::kSubscribe:
       subscribe(from, request.subscribe());
       return reply_done(from, number);
     default:
@@ -335,14 +335,14 @@ void Agent::find_dc(SessionNumber session, std::uint64_t number, const std::stri
   dcs_->find_usable(name, deadline,
                     [this, session, number](const Result<std::shared_ptr<const Dc>>& dc) {
                       if (!dc) return refuse(session, number, dc.error());
-                      proto::Response response;
+                      wire::Response response;
                       response.set_number(number);
                       response.mutable_found_dc()->set_id((*dc)->id);
                       reply(session, response, {*dc});
                     });
 }
 
-void Agent::subscribe(SessionNumber session, const proto::Subscribe& request) {
+void Agent::subscribe(SessionNumber session, const wire::Subscribe& request) {
   for (const auto& place : request.places()) {
     dcs_->find_id(place.dc(), coord::after(kSubscribeLimit),
                   [this, session, place](const Result<std::shared_ptr<const Dc>>& dc) {
@@ -356,12 +356,12 @@ void Agent::subscribe(SessionNumber session, const proto::Subscribe& request) {
 
 bool Agent::push(SessionNumber session, const KnownEndpoint& endpoint) {
   if (session == 0) return false;
-  proto::Response response;
+  wire::Response response;
   *response.mutable_changed()->mutable_place() = endpoint.place();
   return sessions_->send(session, response);
 }
 
-void Agent::reply(SessionNumber session, proto::Response& response,
+void Agent::reply(SessionNumber session, wire::Response& response,
                   const std::vector<std::shared_ptr<const Dc>>& dcs) {
   Session* asker = sessions_->find(session);
   if (asker == nullptr) return;
@@ -378,21 +378,21 @@ void Agent::reply(SessionNumber session, proto::Response& response,
 void Agent::reply_place(SessionNumber session, std::uint64_t number, const Result<Known>& endpoint,
                         const std::shared_ptr<const Dc>& dc) {
   if (!endpoint) return refuse(session, number, endpoint.error());
-  proto::Response response;
+  wire::Response response;
   response.set_number(number);
   *response.mutable_place() = (*endpoint)->place();
   reply(session, response, {dc});
 }
 
 void Agent::reply_done(SessionNumber session, std::uint64_t number) {
-  proto::Response response;
+  wire::Response response;
   response.set_number(number);
   response.mutable_done();
   sessions_->send(session, response);
 }
 
 void Agent::refuse(SessionNumber session, std::uint64_t number, const Error& error) {
-  proto::Response response;
+  wire::Response response;
   response.set_number(number);
   *response.mutable_failure() = to_failure(error);
   sessions_->send(session, response);

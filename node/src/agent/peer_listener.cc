@@ -78,6 +78,10 @@ Result<std::unique_ptr<PeerListener>> PeerListener::open(EventLoop& loop,
   return listener;
 }
 
+PeerListener::PeerListener(EventLoop& loop, int fd, fabric::SocketAddress address,
+                           proto::AgentHello self)
+    : loop_(loop), fd_(fd), address_(std::move(address)), self_(std::move(self)) {}
+
 PeerListener::~PeerListener() {
   peers_.clear();
   loop_.cancel(resume_);

@@ -27,8 +27,7 @@ class PeerListener {
  private:
   class Peer;
 
-  PeerListener(EventLoop& loop, int fd, fabric::SocketAddress address, proto::AgentHello self)
-      : loop_(loop), fd_(fd), address_(std::move(address)), self_(std::move(self)) {}
+  PeerListener(EventLoop& loop, int fd, fabric::SocketAddress address, proto::AgentHello self);
   void accept();
 
   EventLoop& loop_;

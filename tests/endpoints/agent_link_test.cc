@@ -1,0 +1,365 @@
+// AgentLink against an agent that the test plays: what it sends, repeats, keeps and gives up.
+#include "godwit/agent_link.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <future>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "godwit/agent_protocol.h"
+#include "godwit/endpoints/agent.pb.h"
+#include "support/agent_process.h"
+
+namespace godwit {
+namespace {
+
+using namespace std::chrono_literals;
+using endpoints::proto::Request;
+using endpoints::proto::Response;
+
+constexpr auto kPatience = 10s;
+
+/// One connection of the agent's side, blocking.
+class Conversation {
+ public:
+  explicit Conversation(int fd) : fd_(fd) {}
+  Conversation(Conversation&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)), reader_(std::move(other.reader_)) {}
+  ~Conversation() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  std::optional<Request> receive() {
+    while (true) {
+      const auto next = reader_.next();
+      if (!next) return std::nullopt;
+      if (next->whole) {
+        Request request;
+        if (!request.ParseFromString(std::string(next->message))) return std::nullopt;
+        return request;
+      }
+      pollfd fd{fd_, POLLIN, 0};
+      if (::poll(&fd, 1, std::chrono::milliseconds(kPatience).count()) <= 0) return std::nullopt;
+      const ssize_t got = ::recv(fd_, reader_.prepare(65536), 65536, 0);
+      if (got <= 0) return std::nullopt;
+      reader_.commit(static_cast<std::size_t>(got));
+    }
+  }
+  void send(const Response& response) {
+    std::string bytes;
+    agent_protocol::append(response, bytes);
+    send_bytes(bytes);
+  }
+  void send_bytes(const std::string& bytes) {
+    EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+  }
+  Request welcome(bool again = false) {
+    auto hello = receive();
+    EXPECT_TRUE(hello && hello->has_hello());
+    if (!hello) return {};
+    EXPECT_EQ(hello->hello().again(), again);
+    Response response;
+    response.set_number(hello->number());
+    response.mutable_hello()->set_version(1);
+    response.mutable_hello()->set_node("fake");
+    response.mutable_hello()->set_listen_host("127.0.0.1");
+    send(response);
+    return *hello;
+  }
+  void done(const Request& request) {
+    Response response;
+    response.set_number(request.number());
+    response.mutable_done();
+    send(response);
+  }
+  void bound(const Request& request, std::uint32_t slot) {
+    Response response;
+    response.set_number(request.number());
+    auto& grant = *response.add_dcs();
+    grant.set_id(1);
+    grant.set_name("demo");
+    grant.set_key(std::string(32, 'k'));
+    for (const auto& item : request.bind().items()) {
+      auto& place = *response.mutable_bind()->add_results()->mutable_place();
+      fill(place, slot++, item.name().empty() ? "" : item.dc() + "/" + item.name());
+    }
+    send(response);
+  }
+  static void fill(endpoints::proto::Place& place, std::uint32_t slot, const std::string& name,
+                   EndpointState state = EndpointState::serving) {
+    place.set_dc(1);
+    place.set_slot(slot);
+    place.set_generation(1);
+    place.set_lineage(100 + slot);
+    place.set_epoch(1);
+    place.set_state(static_cast<std::uint32_t>(state));
+    place.set_name(name);
+    place.set_node("fake");
+  }
+
+ private:
+  int fd_;
+  agent_protocol::MessageReader reader_;
+};
+
+class AgentLinkTest : public ::testing::Test {
+ protected:
+  void SetUp() override { listen(); }
+  void TearDown() override { ::close(listener_); }
+
+  void listen() {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = agent_socket_path(folder_.path());
+    ::unlink(path.c_str());
+    std::memcpy(address.sun_path, path.data(), path.size());
+    listener_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(::bind(listener_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(listener_, 16), 0);
+  }
+  Conversation accept() {
+    pollfd fd{listener_, POLLIN, 0};
+    EXPECT_EQ(::poll(&fd, 1, std::chrono::milliseconds(kPatience).count()), 1);
+    return Conversation(::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC));
+  }
+  AgentLinkOptions options() const {
+    AgentLinkOptions options;
+    options.runtime_directory = folder_.path();
+    return options;
+  }
+  /// Attaches while the test answers the hello.
+  std::unique_ptr<AgentLink> attach(AgentLinkOptions options, std::optional<Conversation>& agent) {
+    auto attached = std::async(std::launch::async, [&] { return AgentLink::attach(options); });
+    agent.emplace(accept());
+    agent->welcome();
+    auto link = attached.get();
+    EXPECT_TRUE(link) << (link ? "" : link.error().to_string());
+    return link ? std::move(*link) : nullptr;
+  }
+
+  test_support::TemporaryFolder folder_;
+  int listener_ = -1;
+};
+
+template <typename T>
+struct Expect {
+  std::promise<Result<T>> promise;
+  std::future<Result<T>> future = promise.get_future();
+  std::atomic<int> answers{0};
+  Resolver::Done<T> done() {
+    return [this](Result<T> result) {
+      if (++answers == 1) promise.set_value(std::move(result));
+    };
+  }
+  Result<T> get() {
+    if (future.wait_for(kPatience) != std::future_status::ready) {
+      return fail(Errc::deadline_exceeded, "the test waited in vain");
+    }
+    return future.get();
+  }
+};
+
+TEST_F(AgentLinkTest, RepeatsABindWhoseAnswerWasLostUnderTheSameNonce) {
+  std::optional<Conversation> agent;
+  const auto link = attach(options(), agent);
+  ASSERT_TRUE(link);
+  Expect<EndpointPlace> bound;
+  link->bind({"demo", "echo", "engine"}, bound.done());
+  const auto first = agent->receive();
+  ASSERT_TRUE(first && first->has_bind());
+  EXPECT_FALSE(first->bind().repeated());
+  agent.reset();  // before the answer
+
+  auto second = accept();
+  second.welcome(true);
+  const auto claim = second.receive();
+  ASSERT_TRUE(claim && claim->has_claim());
+  EXPECT_TRUE(claim->claim().last());
+  EXPECT_EQ(claim->claim().endpoints_size(), 0);
+  const auto repeated = second.receive();
+  ASSERT_TRUE(repeated && repeated->has_bind());
+  EXPECT_EQ(repeated->bind().nonce(), first->bind().nonce());
+  EXPECT_TRUE(repeated->bind().repeated());
+  second.done(*claim);
+  second.bound(*repeated, 7);
+  const auto place = bound.get();
+  ASSERT_TRUE(place) << place.error().to_string();
+  EXPECT_EQ(place->id, (EndpointId{1, 7, 1}));
+  EXPECT_EQ(place->engine_address, "engine");
+  EXPECT_TRUE(link->key(1));
+  EXPECT_EQ(bound.answers, 1);
+}
+
+TEST_F(AgentLinkTest, ClaimsWhatItHoldsAndSubscribesToWhatItKnowsAtANewAgent) {
+  std::optional<Conversation> agent;
+  const auto link = attach(options(), agent);
+  ASSERT_TRUE(link);
+  Expect<EndpointPlace> kept, released, resolved;
+  Expect<void> unbound;
+  link->bind({"demo", "kept", "engine"}, kept.done());
+  agent->bound(*agent->receive(), 1);
+  link->bind({"demo", "released", "engine"}, released.done());
+  agent->bound(*agent->receive(), 2);
+  ASSERT_TRUE(kept.get() && released.get());
+  link->unbind({1, 2, 1}, unbound.done());
+  agent->done(*agent->receive());
+  ASSERT_TRUE(unbound.get());
+  link->resolve("demo/other", resolved.done());
+  Response response;
+  response.set_number(agent->receive()->number());
+  Conversation::fill(*response.mutable_place(), 9, "demo/other");
+  agent->send(response);
+  ASSERT_TRUE(resolved.get());
+  agent.reset();
+
+  auto second = accept();
+  second.welcome(true);
+  const auto claim = second.receive();
+  ASSERT_TRUE(claim && claim->has_claim());
+  ASSERT_EQ(claim->claim().endpoints_size(), 1);
+  EXPECT_EQ(claim->claim().endpoints(0).slot(), 1u);
+  EXPECT_EQ(claim->claim().endpoints(0).engine_address(), "engine");
+  const auto subscribe = second.receive();
+  ASSERT_TRUE(subscribe && subscribe->has_subscribe());
+  ASSERT_EQ(subscribe->subscribe().places_size(), 1);
+  EXPECT_EQ(subscribe->subscribe().places(0).name(), "demo/other");
+  second.done(*claim);
+
+  // A push keeps the cache true.
+  ASSERT_NE(link->cached("demo/other"), nullptr);
+  Response push;
+  Conversation::fill(*push.mutable_changed()->mutable_place(), 9, "demo/other",
+                     EndpointState::dead);
+  second.send(push);
+  Expect<EndpointPlace> after;
+  link->resolve("demo/x", after.done());
+  Response missing;
+  missing.set_number(second.receive()->number());
+  missing.mutable_failure()->set_code(static_cast<std::uint32_t>(Errc::not_found));
+  // The answer follows the push in the stream, so by then the push was handled.
+  second.send(missing);
+  EXPECT_FALSE(after.get());
+  EXPECT_EQ(link->cached("demo/other"), nullptr);
+}
+
+TEST_F(AgentLinkTest, GivesBackABindThatIsAnsweredAfterItsDeadline) {
+  auto limits = options();
+  limits.request_timeout = 100ms;
+  std::optional<Conversation> agent;
+  const auto link = attach(limits, agent);
+  ASSERT_TRUE(link);
+  Expect<EndpointPlace> bound;
+  link->bind({"demo", "late", "engine"}, bound.done());
+  const auto request = agent->receive();
+  ASSERT_TRUE(request);
+  EXPECT_GT(request->timeout_ms(), 0u);
+  EXPECT_LT(request->timeout_ms(), 100u);
+  const auto failed = bound.get();
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().code, Errc::agent_unavailable);
+  agent->bound(*request, 5);
+  const auto unbind = agent->receive();
+  ASSERT_TRUE(unbind && unbind->has_unbind());
+  EXPECT_EQ(unbind->unbind().slot(), 5u);
+}
+
+TEST_F(AgentLinkTest, WaitsSurviveTheAgentAndCanBeCancelled) {
+  auto limits = options();
+  limits.request_timeout = 50ms;  // does not concern waits
+  std::optional<Conversation> agent;
+  const auto link = attach(limits, agent);
+  ASSERT_TRUE(link);
+  Expect<EndpointPlace> kept, cancelled;
+  link->wait_bound("demo/kept", kept.done());
+  const auto ticket = link->wait_bound("demo/cancelled", cancelled.done());
+  ASSERT_TRUE(agent->receive() && agent->receive());
+  link->cancel(ticket);
+  EXPECT_EQ(cancelled.get().error().code, Errc::cancelled);
+  const auto cancel = agent->receive();
+  ASSERT_TRUE(cancel && cancel->has_cancel_wait());
+  EXPECT_EQ(cancel->cancel_wait().number(), ticket);
+  agent.reset();
+
+  auto second = accept();
+  second.welcome(true);
+  second.done(*second.receive());
+  const auto wait = second.receive();
+  ASSERT_TRUE(wait && wait->has_wait_bound());
+  EXPECT_EQ(wait->wait_bound().name(), "demo/kept");
+  EXPECT_EQ(wait->timeout_ms(), 0u);
+  Response response;
+  response.set_number(wait->number());
+  Conversation::fill(*response.mutable_place(), 3, "demo/kept");
+  second.send(response);
+  EXPECT_EQ(kept.get()->id.slot, 3u);
+}
+
+TEST_F(AgentLinkTest, DetachesAtItsEndAndAnswersWhatIsPending) {
+  std::optional<Conversation> agent;
+  auto link = attach(options(), agent);
+  ASSERT_TRUE(link);
+  Expect<EndpointPlace> wait;
+  link->wait_bound("demo/never", wait.done());
+  ASSERT_TRUE(agent->receive());
+  auto end = std::async(std::launch::async, [&] { link.reset(); });
+  const auto detach = agent->receive();
+  ASSERT_TRUE(detach && detach->has_detach());
+  agent->done(*detach);
+  end.get();
+  EXPECT_EQ(wait.get().error().code, Errc::closed);
+}
+
+TEST_F(AgentLinkTest, RefusesAnAgentOfAnotherVersionAndOneThatTalksNonsense) {
+  for (const bool nonsense : {false, true}) {
+    auto attached = std::async(std::launch::async, [&] { return AgentLink::attach(options()); });
+    auto agent = accept();
+    const auto hello = agent.receive();
+    ASSERT_TRUE(hello);
+    if (nonsense) {
+      agent.send_bytes(std::string(64, '\xff'));
+    } else {
+      Response response;
+      response.set_number(hello->number());
+      response.mutable_failure()->set_code(static_cast<std::uint32_t>(Errc::version_mismatch));
+      response.mutable_failure()->set_message("too new");
+      agent.send(response);
+    }
+    const auto link = attached.get();
+    ASSERT_FALSE(link);
+    EXPECT_EQ(link.error().code, nonsense ? Errc::protocol_error : Errc::version_mismatch);
+  }
+}
+
+TEST_F(AgentLinkTest, ComesBackAfterNonsense) {
+  std::optional<Conversation> agent;
+  const auto link = attach(options(), agent);
+  ASSERT_TRUE(link);
+  agent->send_bytes(std::string(64, '\xff'));
+  auto second = accept();
+  second.welcome(true);
+  const auto claim = second.receive();
+  EXPECT_TRUE(claim && claim->has_claim());
+}
+
+TEST(RuntimeDirectory, IsChosenByTheEnvironment) {
+  const char* before = std::getenv("GODWIT_RUN");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("GODWIT_RUN", "/some/where", 1);
+  EXPECT_EQ(default_runtime_directory(), "/some/where");
+  ::unsetenv("GODWIT_RUN");
+  EXPECT_FALSE(default_runtime_directory().empty());
+  if (before != nullptr) ::setenv("GODWIT_RUN", kept.c_str(), 1);
+  EXPECT_EQ(process_file_stem(0xabcu), "0000000000000abc");
+}
+
+}  // namespace
+}  // namespace godwit

@@ -1,0 +1,231 @@
+// Agents that are killed, restarted and stopped, and nodes that are lost.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "admin_client.h"
+#include "agent/tcp_socket.h"
+#include "godwit/fabric/address.h"
+#include "node/agent_fixture.h"
+
+namespace godwit::node_tests {
+namespace {
+
+class AgentLossTest : public AgentTest {};
+
+/// An engine's address with a TCP port that a test listens on, or that nobody does.
+class FakeEngine {
+ public:
+  FakeEngine() : socket_{"127.0.0.1", 0} { fd_ = node::listen_tcp(socket_).value(); }
+  ~FakeEngine() { close(); }
+  void close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+  std::string address() const {
+    fabric::EngineAddress address;
+    address.engine = fabric::EngineId{1, 2};
+    address.node = "any";
+    address.host = "any";
+    address.tcp = {socket_};
+    return address.serialize();
+  }
+
+ private:
+  fabric::SocketAddress socket_;
+  int fd_ = -1;
+};
+
+bool listed(const AgentProcess& agent, const std::string& node) {
+  auto client = node::AdminClient::connect(agent.run());
+  if (!client) return false;
+  const auto nodes = client->list_nodes();
+  if (!nodes) return false;
+  return std::any_of(nodes->begin(), nodes->end(),
+                     [&](const auto& info) { return info.name() == node && info.alive(); });
+}
+
+TEST_F(AgentLossTest, AProcessAttachesAgainToARestartedAgentAndKeepsItsEndpoints) {
+  const auto one = start_agent("one", {"--reattach-grace", "500ms"});
+  const auto two = start_agent("two");
+  ASSERT_TRUE(one && two);
+  const auto a = attach(*one), b = attach(*two);
+  Told told, far_told;
+  a->set_listener(&told);
+  b->set_listener(&far_told);
+  const auto named = bind(*a, "demo", "echo");
+  const auto anonymous = bind(*a, "demo", "");
+  ASSERT_TRUE(named && anonymous);
+  ASSERT_TRUE(resolve(*b, "demo/echo") && locate(*b, anonymous->id));
+  const auto target = bind(*b, "demo", "target");
+  ASSERT_TRUE(target && resolve(*a, "demo/target"));
+
+  one->kill();
+  ASSERT_TRUE(told.wait_agent(false));
+  EXPECT_FALSE(a->connected());
+  EXPECT_NE(a->cached("demo/target"), nullptr);  // what is known stays known
+  ASSERT_TRUE(one->launch()) << one->log();
+  ASSERT_TRUE(told.wait_agent(true));
+
+  // Past the grace, in which the records of processes that did not come back are buried: a bind of
+  // a process that dies is buried last.
+  auto client = node::AdminClient::connect(one->run());
+  ASSERT_TRUE(client);
+  const auto incarnation = client->hello().incarnation();
+  const auto reclaimed = [&] {
+    std::size_t count = 0;
+    endpoints::proto::ListEndpointsRequest filter;
+    filter.set_node("one");
+    EXPECT_TRUE(client->list_endpoints(filter, [&](const auto& info) {
+      count += info.node_incarnation() == incarnation ? 1 : 0;
+      return true;
+    }));
+    return count;
+  };
+  for (int i = 0; i < 400 && reclaimed() != 2; ++i) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(reclaimed(), 2u);
+  std::this_thread::sleep_for(1s);  // twice the grace: nothing may happen
+  EXPECT_EQ(reclaimed(), 2u);
+  EXPECT_EQ(locate(*b, named->id)->state, EndpointState::serving);
+  EXPECT_EQ(locate(*b, anonymous->id)->lineage, anonymous->lineage);
+  for (const auto& change : far_told.changes()) EXPECT_FALSE(change.gone()) << change.name;
+
+  // The new agent was told what the process knows: it pushes again.
+  ASSERT_TRUE(unbind(*b, target->id));
+  EXPECT_TRUE(told.wait_state(target->id, EndpointState::unbound));
+  ASSERT_TRUE(unbind(*a, named->id));
+  EXPECT_TRUE(far_told.wait_state(named->id, EndpointState::unbound));
+  a->set_listener(nullptr);
+  b->set_listener(nullptr);
+}
+
+TEST_F(AgentLossTest, RequestsMadeWhileTheAgentIsAwayAreAnsweredByTheNextOne) {
+  const auto one = start_agent("one");
+  ASSERT_TRUE(one);
+  AgentLinkOptions options;
+  options.runtime_directory = one->run();
+  options.request_timeout = 20s;  // an agent's start under load takes a while
+  const auto a = AgentLink::attach(options).value();
+  one->kill();
+  std::promise<Result<EndpointPlace>> promise;
+  a->bind({"demo", "later", "engine"},
+          [&](Result<EndpointPlace> result) { promise.set_value(std::move(result)); });
+  ASSERT_TRUE(one->launch());
+  auto future = promise.get_future();
+  ASSERT_EQ(future.wait_for(kPatience), std::future_status::ready);
+  const auto bound = future.get();
+  ASSERT_TRUE(bound) << bound.error().to_string();
+  EXPECT_EQ(resolve(*a, "demo/later")->id, bound->id);
+}
+
+TEST_F(AgentLossTest, WithoutAnAgentARequestFailsAtItsDeadline) {
+  const auto one = start_agent("one");
+  ASSERT_TRUE(one);
+  AgentLinkOptions options;
+  options.runtime_directory = one->run();
+  options.request_timeout = 300ms;
+  const auto a = AgentLink::attach(options).value();
+  one->kill();
+  const auto bound = bind(*a, "demo", "never");
+  ASSERT_FALSE(bound);
+  EXPECT_EQ(bound.error().code, Errc::agent_unavailable);
+  EXPECT_NE(bound.error().message.find(one->run()), std::string::npos) << bound.error().message;
+}
+
+TEST_F(AgentLossTest, EndpointsOfProcessesThatDiedWithTheAgentAreBuried) {
+  const auto one = start_agent("one", {"--reattach-grace", "300ms"});
+  const auto two = start_agent("two");
+  ASSERT_TRUE(one && two);
+  auto holder = start_holder(*one, {"gone"});
+  const auto b = attach(*two);
+  Told told;
+  b->set_listener(&told);
+  const auto place = resolve(*b, "demo/gone");
+  ASSERT_TRUE(place);
+  one->kill();
+  holder->kill();
+  ASSERT_TRUE(one->launch());
+  EXPECT_TRUE(told.wait_state(place->id, EndpointState::dead));
+  EXPECT_TRUE(bind(*b, "demo", "gone"));
+  b->set_listener(nullptr);
+}
+
+TEST_F(AgentLossTest, AStoppedAgentLeavesTheListAndItsProcessesGoOn) {
+  const auto one = start_agent("one"), two = start_agent("two");
+  ASSERT_TRUE(one && two);
+  const auto a = attach(*one), b = attach(*two);
+  Told told;
+  a->set_listener(&told);
+  const auto bound = bind(*a, "demo", "echo");
+  ASSERT_TRUE(bound && resolve(*b, "demo/echo"));
+  ASSERT_TRUE(listed(*two, "one"));
+  EXPECT_EQ(one->stop(), 0);
+  EXPECT_FALSE(listed(*two, "one"));
+  EXPECT_NE(::access((one->run() + "/agent.sock").c_str(), F_OK), 0);
+  EXPECT_NE(b->cached("demo/echo"), nullptr);
+  ASSERT_TRUE(one->launch());
+  EXPECT_TRUE(told.wait_agent(true));
+  EXPECT_EQ(locate(*b, bound->id)->state, EndpointState::serving);
+  a->set_listener(nullptr);
+}
+
+TEST_F(AgentLossTest, ALostNodeIsToldAsDeathWithinASecondOrSo) {
+  const auto one = start_agent("one"), two = start_agent("two");
+  ASSERT_TRUE(one && two);
+  FakeEngine engine;
+  auto refusing = start_holder(*one, {"refusing"}, engine.address());
+  auto unknown = start_holder(*one, {"unknown"}, "no address at all");
+  const auto b = attach(*two);
+  const auto fast = resolve(*b, "demo/refusing"), slow = resolve(*b, "demo/unknown");
+  ASSERT_TRUE(fast && slow);
+  engine.close();
+  const auto lost = std::chrono::steady_clock::now();
+  one->kill();
+  refusing->kill();
+  unknown->kill();
+  // Both ports refuse: that is proof enough, before the directory knows.
+  const auto fast_answer = locate(*b, fast->id);
+  ASSERT_TRUE(fast_answer) << fast_answer.error().to_string();
+  EXPECT_EQ(fast_answer->state, EndpointState::dead);
+  EXPECT_LT(std::chrono::steady_clock::now() - lost, 1s);
+  // Without an engine to ask, the node's record must be gone for the grace.
+  auto slow_answer = locate(*b, slow->id);
+  if (slow_answer && !slow_answer->gone()) slow_answer = locate(*b, slow->id);
+  ASSERT_TRUE(slow_answer);
+  EXPECT_EQ(slow_answer->state, EndpointState::dead);
+  EXPECT_LT(std::chrono::steady_clock::now() - lost, 3s);
+  // And the name can be taken.
+  EXPECT_TRUE(bind(*b, "demo", "unknown"));
+}
+
+TEST_F(AgentLossTest, ALostNodesNameCanBeTakenWithoutAskingFirst) {
+  const auto one = start_agent("one"), two = start_agent("two");
+  ASSERT_TRUE(one && two);
+  FakeEngine engine;
+  auto holder = start_holder(*one, {"taken"}, engine.address());
+  const auto b = attach(*two);
+  EXPECT_EQ(bind(*b, "demo", "taken").error().code, Errc::name_taken);
+  engine.close();
+  one->kill();
+  holder->kill();
+  const auto bound = bind(*b, "demo", "taken");
+  EXPECT_TRUE(bound) << bound.error().to_string();
+}
+
+TEST_F(AgentLossTest, AMissingAgentAloneIsNoDeathWhileTheEngineAnswers) {
+  const auto one = start_agent("one"), two = start_agent("two");
+  ASSERT_TRUE(one && two);
+  FakeEngine engine;
+  const auto a = attach(*one), b = attach(*two);
+  const auto bound = bind(*a, "demo", "alive", engine.address());
+  ASSERT_TRUE(bound && resolve(*b, "demo/alive"));
+  one->kill();
+  for (const auto delay : {0ms, 1500ms}) {  // with its record still there, and gone
+    std::this_thread::sleep_for(delay);
+    const auto located = locate(*b, bound->id);
+    ASSERT_TRUE(located);
+    EXPECT_EQ(located->state, EndpointState::serving);
+  }
+}
+
+}  // namespace
+}  // namespace godwit::node_tests
