@@ -31,6 +31,8 @@ struct Record {
 /// What a Copy asks of the World.
 class Surroundings {
  public:
+  virtual ~Surroundings() = default;
+
   virtual void post(CopyId from, ConnectionId connection, const Frame& frame) = 0;
   virtual void dial(CopyId from, std::uint32_t peer) = 0;
   virtual void set_timer(CopyId copy, std::uint32_t peer) = 0;
@@ -43,9 +45,6 @@ class Surroundings {
   virtual std::uint32_t window() const = 0;
   virtual std::uint64_t now() const = 0;
   virtual Number first() const = 0;
-
- protected:
-  ~Surroundings() = default;
 };
 
 class Copy final : public Host {

@@ -22,7 +22,7 @@ struct Identity {
   std::uint32_t endpoint = 0;
   std::uint32_t generation = 0;
 
-  auto operator<=>(const Identity&) const = default;
+  auto operator<=>(const Identity&) const = default;  // NOLINT(modernize-use-nullptr): false alarm
 };
 
 enum class Kind : std::uint8_t {

@@ -1,6 +1,7 @@
 #include "sim_channel.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -67,7 +68,7 @@ bool SimChannel::take(bool requests_only) {
 bool SimChannel::reply(std::uint32_t choice) {
   channel::SendWindow& window = core_.out(Stream::replies);
   if (executing_.empty() || window.full(host_->window())) return false;
-  const auto at = executing_.begin() + choice % executing_.size();
+  const auto at = executing_.begin() + static_cast<std::ptrdiff_t>(choice % executing_.size());
   const Number number = window.accept();
   const std::uint32_t entry =
       host_->audit().on_accepted(own_, peer_, Stream::replies, number, Kind::reply, at->entry);

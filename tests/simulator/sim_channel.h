@@ -20,6 +20,8 @@ class SimChannel;
 /// What a driver asks of its surroundings.
 class Host {
  public:
+  virtual ~Host() = default;
+
   virtual void post(ConnectionId connection, const Frame& frame) = 0;
   /// A connection to where the peer is thought to be; answered by on_opened(), or never.
   virtual void dial(SimChannel& channel) = 0;
@@ -34,9 +36,6 @@ class Host {
   virtual Audit& audit() = 0;
   virtual const Rules& rules() const = 0;
   virtual Random& random() = 0;
-
- protected:
-  ~Host() = default;
 };
 
 class SimChannel {

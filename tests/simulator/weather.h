@@ -29,7 +29,7 @@ struct Weather {
   }
 
   static constexpr std::uint32_t kWindows[] = {2, 4, 16, channel::kWindow};
-  static constexpr std::uint64_t kFaultyTime = 1500;  // afterwards the network is perfect
+  static constexpr std::uint32_t kFaultyTime = 1500;  // afterwards the network is perfect
 
   std::uint32_t endpoints;
   std::uint32_t operations;       // of all applications together

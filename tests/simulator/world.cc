@@ -26,7 +26,10 @@ World::World(std::uint64_t seed, const Rules& rules, bool verbose)
   }
   const auto sometime = [&](std::uint32_t count, What what) {
     for (std::uint32_t i = 0; i < count; ++i) {
-      schedule(random_.below(Weather::kFaultyTime), what, random_.below(weather_.endpoints));
+      // One at a time: the order of arguments is the compiler's, and a seed must mean one schedule.
+      const std::uint32_t when = random_.below(Weather::kFaultyTime);
+      const std::uint32_t endpoint = random_.below(weather_.endpoints);
+      schedule(when, what, endpoint);
     }
   };
   sometime(weather_.operations, What::operation);
@@ -335,7 +338,8 @@ void World::settle(CopyId old_place, CopyId snapshot) {
     return;
   }
   for (std::uint32_t i = random_.below(6); i > 0; --i) {
-    schedule(random_.below(200), What::haunt, old_place, other_endpoint(endpoint));
+    const std::uint32_t when = random_.below(200);
+    schedule(when, What::haunt, old_place, other_endpoint(endpoint));
   }
 }
 
