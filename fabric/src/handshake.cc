@@ -179,10 +179,8 @@ bool Handshake::take_hello(const std::string& bytes) {
     return false;
   }
   const EngineId engine{hello.engine_high(), hello.engine_low()};
-  if (engine == identity_.engine) {
-    reject(Errc::protocol_error, "an engine does not connect to itself");
-    return false;
-  }
+  // An engine may meet itself: two of its endpoints talk. The proofs carry the role, so that is no
+  // way to have one's own proof reflected.
   if (dialer_ && hello.dc() != peer_.dc) {
     reject(Errc::protocol_error, "the engine answered for another DC");
     return false;

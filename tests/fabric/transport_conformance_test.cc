@@ -644,7 +644,13 @@ TEST_P(Conformance, ArmPushesOutWhatIsQueued) {
     ASSERT_EQ(pair.to_b->post(frame), SendStatus::sent);
   }
   ASSERT_TRUE(arm(pair.a));
-  ASSERT_TRUE(pump_until([&] { return pair.b.received.size() == 10; }, pair.b));  // a is asleep
+  // a sleeps, and wakes only for what its descriptors tell.
+  ASSERT_TRUE(pump_until(
+      [&] {
+        if (pair.a.poller().dispatch({}) != 0) arm(pair.a);
+        return pair.b.received.size() == 10;
+      },
+      pair.b));
 }
 
 TEST_P(Conformance, ASleeperHearsOfItsPeersEnd) {

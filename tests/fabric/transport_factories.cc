@@ -2,6 +2,7 @@
 
 #include "godwit/fabric/loopback.h"
 #include "tcp/tcp_transport.h"
+#include "ucx/ucx_transport.h"
 
 namespace godwit::fabric::testing {
 
@@ -15,12 +16,11 @@ std::unique_ptr<Transport> make_tcp(TransportContext& context, const Offer& offe
   return std::make_unique<tcp::TcpTransport>(context, options);
 }
 
-// Sockets that hold next to nothing: every write is partial.
+// Sockets that take little at a time: every write of a large payload is partial.
 std::unique_ptr<Transport> make_narrow_tcp(TransportContext& context, const Offer& offer) {
   tcp::TcpOptions options;
   if (offer) options.offer = *offer;
-  options.send_buffer = 1;
-  options.receive_buffer = 1;
+  options.send_buffer = 96 << 10;
   return std::make_unique<tcp::TcpTransport>(context, options);
 }
 
@@ -30,14 +30,30 @@ std::unique_ptr<Transport> make_loopback(TransportContext& context, const Offer&
   return hub.make_transport(context, offer.value_or(Handshake::Offer{}));
 }
 
+template <const char* tls>
+std::unique_ptr<Transport> make_ucx(TransportContext& context, const Offer& offer) {
+  if (offer) return nullptr;
+  UcxOptions options;
+  options.tls = tls;
+  auto made = make_ucx_transport(context, options);
+  return made ? std::move(*made) : nullptr;
+}
+constexpr char kUcxTcp[] = "tcp";
+constexpr char kUcxPosix[] = "posix,tcp";
+
 }  // namespace
 
 std::vector<TransportFactory> transport_factories() {
-  return {
+  std::vector<TransportFactory> factories = {
       {"loopback", make_loopback, false},
       {"tcp", make_tcp},
       {"tcp_narrow", make_narrow_tcp},
   };
+  if (ucx_available()) {
+    factories.push_back({"ucx_tcp", make_ucx<kUcxTcp>});
+    factories.push_back({"ucx_posix", make_ucx<kUcxPosix>});
+  }
+  return factories;
 }
 
 }  // namespace godwit::fabric::testing

@@ -99,7 +99,11 @@ void SendQueue::pop() noexcept {
   const Entry entry = at(0);
   head_ = (head_ + 1) & (capacity_ - 1);
   --count_;
-  if (entry.owned) FramePtr(entry.frame).reset();
+  if (entry.owned) {
+    FramePtr(entry.frame).reset();
+  } else {
+    FramePool::unpin(*entry.frame);
+  }
 }
 
 }  // namespace godwit::fabric::tcp

@@ -1,6 +1,6 @@
 // SendQueue: the frames of one tcp connection that have not left yet, in order.
 //
-// Refers to retained frames and owns posted ones until their last byte has left. gather() lays the
+// Pins retained frames and owns posted ones until their last byte has left. gather() lays the
 // next bytes out for one system call: headers and small payloads are copied side by side into a
 // staging buffer (a copy of up to 512 bytes is cheaper than two more vectors for the kernel to
 // walk), larger payloads are referred to where they lie. The queue keeps the frames, so staging is
@@ -44,7 +44,10 @@ class SendQueue {
   bool roomy() const noexcept { return count_ <= kMaxFrames / 2 && bytes_ <= kMaxBytes / 2; }
 
   /// Must not be full.
-  void push_retained(Frame& frame) { push({&frame, false}); }
+  void push_retained(Frame& frame) {
+    FramePool::pin(frame);
+    push({&frame, false});
+  }
   void push_owned(FramePtr frame) { push({frame.release(), true}); }
 
   struct Gathered {
@@ -58,7 +61,7 @@ class SendQueue {
   /// The first `bytes` of what is queued have left.
   void consume(std::size_t bytes) noexcept;
 
-  /// Drops everything: owned frames are released, retained ones no longer referred to.
+  /// Drops everything: owned frames are released, retained ones unpinned.
   void clear() noexcept;
 
  private:

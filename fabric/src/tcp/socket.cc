@@ -73,7 +73,7 @@ Socket::Delivery Socket::delivery() const noexcept {
   tcp_info info{};
   socklen_t size = sizeof info;
   if (getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return Delivery::pending;
-  // The kernel repeats lost bytes, or asks again for a window, after about 200, 600, 1400 ms ...;
+  // The kernel repeats lost bytes, or asks again for a window, after about 400, 800, 1600 ms ...;
   // each answer, even one that accepts nothing, renews tcpi_last_ack_recv.
   const bool repeated =
       info.tcpi_retransmits >= kUnansweredRepeats || info.tcpi_probes >= kUnansweredRepeats;

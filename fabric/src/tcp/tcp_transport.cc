@@ -53,7 +53,7 @@ Result<void> TcpTransport::listen(EngineAddress& address) {
 }
 
 bool TcpTransport::can_reach(const EngineAddress& peer) const {
-  return !peer.tcp.empty() && peer.engine != context_.identity.engine;
+  return !peer.tcp.empty();
 }
 
 Result<Connection*> TcpTransport::connect(const EngineAddress& peer, std::uint32_t dc) {

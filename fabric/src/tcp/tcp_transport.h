@@ -41,7 +41,7 @@ class TcpTransport final : public Transport, private PollHandler {
   using Time = std::chrono::steady_clock::time_point;
 
   static constexpr std::uint32_t kQuietPolls = 512;
-  static constexpr std::chrono::milliseconds kDeliveryCheck{200};
+  static constexpr std::chrono::milliseconds kDeliveryCheck{100};
   /// Strangers can hold at most this many connections without proving anything.
   static constexpr std::size_t kMaxUnproved = 256;
 
