@@ -29,7 +29,8 @@ class ExamplesReal : public ::testing::Test {
     cluster_.emplace(std::move(*cluster));
   }
   void TearDown() override {
-    if (cluster_) EXPECT_EQ(cluster_->stop(), std::vector<std::string>{});
+    if (!cluster_) return;
+    EXPECT_EQ(cluster_->stop(), std::vector<std::string>{});
   }
 
   ChildProcess start(std::vector<std::string> command) {

@@ -136,8 +136,8 @@ TEST_P(ScaleHotPath, NoSystemCallAndNoAllocation) {
 
 INSTANTIATE_TEST_SUITE_P(Exchanges, ScaleHotPath,
                          ::testing::Values(Exchange::messages, Exchange::calls),
-                         [](const auto& info) {
-                           return info.param == Exchange::messages ? "messages" : "calls";
+                         [](const auto& test) {
+                           return test.param == Exchange::messages ? "messages" : "calls";
                          });
 
 class ScaleLookup : public ScaleHotPath {};
