@@ -2,8 +2,8 @@
 // nodes, DCs, endpoints and their names. Every change is a compare-and-set, and what
 // belongs together (a name and its endpoint) changes in one multi.
 //
-// Owner: the agent, one per Coordinator, which must outlive it. Destroy it after the
-// Coordinator is closed, or from the callback thread.
+// Owner: the agent, one per Coordinator, which must outlive it. It may be destroyed with
+// operations under way; they complete.
 //
 // Threads: methods from any thread; callbacks and watchers on the coordinator's
 // callback thread. Deadlines, errors and watchers are as in coordinator.h; a method
