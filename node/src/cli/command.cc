@@ -1,5 +1,6 @@
 #include "cli/command.h"
 
+#include <charconv>
 #include <utility>
 
 #include "cli/units.h"
@@ -10,13 +11,13 @@ namespace {
 
 // CLI11 reports what a validator returns.
 template <typename Check>
-CLI::Validator validator(const std::string& type, Check check) {
+CLI::Validator validator(Check check) {
   return CLI::Validator(
       [check](std::string& value) {
         auto result = check(value);
         return result ? std::string() : printable(result.error().message);
       },
-      type);
+      "");
 }
 
 }  // namespace
@@ -52,11 +53,12 @@ CLI::Option* add_size(CLI::App* command, const std::string& name, std::uint64_t&
   return command
       ->add_option_function<std::string>(
           name, [&target](const std::string& text) { target = parse_size(text).value(); }, help)
+      ->type_name("SIZE")
       ->check(size_validator());
 }
 
 CLI::Validator size_validator() {
-  return validator("SIZE", parse_size);
+  return validator(parse_size);
 }
 
 CLI::Option* add_duration(CLI::App* command, const std::string& name,
@@ -64,20 +66,41 @@ CLI::Option* add_duration(CLI::App* command, const std::string& name,
   return command
       ->add_option_function<std::string>(
           name, [&target](const std::string& text) { target = parse_duration(text).value(); }, help)
-      ->check(validator("TIME", parse_duration));
+      ->type_name("TIME")
+      ->check(validator(parse_duration));
+}
+
+CLI::Option* add_count(CLI::App* command, const std::string& name, std::uint64_t& target,
+                       const std::string& help) {
+  // The parser's own conversion takes "-1" for the largest number.
+  return command->add_option(name, target, help)
+      ->type_name("N")
+      ->check(validator([](const std::string& text) -> Result<void> {
+        std::uint64_t number = 0;
+        const char* end = text.data() + text.size();
+        const auto [stopped, error] = std::from_chars(text.data(), end, number);
+        if (error == std::errc() && stopped == end && number > 0) return {};
+        return fail(Errc::invalid_argument,
+                    "'" + printable(text) + "' is no count: write a number from 1 on");
+      }));
 }
 
 CLI::Option* add_endpoint_name(CLI::App* command, std::string& target, const std::string& help) {
   return command->add_option("name", target, help)
       ->required()
-      ->check(
-          validator("DC/NAME", [](const std::string& name) { return EndpointName::parse(name); }));
+      ->type_name("DC/NAME")
+      ->check(validator([](const std::string& name) { return EndpointName::parse(name); }));
 }
 
 CLI::Option* add_dc_name(CLI::App* command, const std::string& option, std::string& target,
                          const std::string& help) {
   return command->add_option(option, target, help)
-      ->check(validator("DC", [](const std::string& name) { return check_name("DC", name); }));
+      ->type_name("DC")
+      ->check(validator([](const std::string& name) -> Result<void> {
+        if (name.find('/') != std::string::npos)
+          return fail(Errc::invalid_argument, "a DC's name has no '/'");
+        return check_name("a DC's name", name);
+      }));
 }
 
 }  // namespace godwit::node::cli

@@ -49,6 +49,10 @@ CLI::Validator size_validator();
 CLI::Option* add_duration(CLI::App* command, const std::string& name,
                           std::chrono::nanoseconds& target, const std::string& help);
 
+/// A number from 1 on.
+CLI::Option* add_count(CLI::App* command, const std::string& name, std::uint64_t& target,
+                       const std::string& help);
+
 /// A full endpoint name ("demo/web/fs"), checked while parsing.
 CLI::Option* add_endpoint_name(CLI::App* command, std::string& target, const std::string& help);
 /// A DC's name, checked while parsing.

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -30,17 +31,19 @@ Json json_of_dc(const DcInfo& dc) {
 struct CreateOptions {
   std::string name;
   std::vector<std::string> nodes;
-  std::uint32_t max_endpoints = 0;
-  std::uint64_t max_message = 0;
+  std::uint64_t max_endpoints = 0;  // 0: no limit
+  std::uint64_t max_message = 0;    // 0: the fabric's limit
 };
 
 Result<void> create(const Context& context, const CreateOptions& options) {
+  if (options.max_endpoints > std::numeric_limits<std::uint32_t>::max())
+    return fail(Errc::invalid_argument, "--max-endpoints is limited to 2^32-1");
   auto agent = AdminClient::connect(context.run);
   if (!agent) return tl::make_unexpected(agent.error());
   endpoints::proto::CreateDcRequest request;
   request.set_name(options.name);
   for (const std::string& node : options.nodes) request.add_nodes(node);
-  request.set_max_endpoints(options.max_endpoints);
+  request.set_max_endpoints(static_cast<std::uint32_t>(options.max_endpoints));
   request.set_max_message_bytes(options.max_message);
   const auto dc = agent->create_dc(request);
   if (!dc) return tl::make_unexpected(dc.error());
@@ -204,10 +207,10 @@ void add_dc_commands(CLI::App& app, Context& context) {
   command->add_option("--nodes", creating->nodes, "Nodes that may have endpoints (default: all)")
       ->delimiter(',')
       ->type_name("A,B");
-  command->add_option("--max-endpoints", creating->max_endpoints, "Endpoints at most (0: no limit)")
-      ->type_name("N");
+  add_count(command, "--max-endpoints", creating->max_endpoints,
+            "Endpoints at most (default: no limit)");
   add_size(command, "--max-message", creating->max_message,
-           "Bytes of a message at most (0: the fabric's limit)");
+           "Bytes of a message at most (default: the fabric's limit)");
 
   add_command(*group, context,
               {.name = "ls",

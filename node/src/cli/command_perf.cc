@@ -161,13 +161,12 @@ void add_client(CLI::App& group, Context& context) {
           "--size",
           [options](const std::string& text) { options->size = parse_size(text).value(); },
           "Bytes of payload (default: 64; copy: 1MiB)")
+      ->type_name("SIZE")
       ->check(size_validator());
   CLI::Option* seconds = add_duration(command, "--seconds", options->plan.duration,
                                       "How long to measure (default: 3)");
-  command->add_option("--count", options->plan.count, "Operations to measure instead")
-      ->check(CLI::PositiveNumber)
-      ->excludes(seconds)
-      ->type_name("N");
+  add_count(command, "--count", options->plan.count, "Operations to measure instead")
+      ->excludes(seconds);
   command->add_option("--window", options->plan.window, "Calls in flight (default: 1)")
       ->check(CLI::Range(1U, kChannelWindow))
       ->type_name("N");

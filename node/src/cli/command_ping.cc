@@ -136,8 +136,7 @@ void add_ping_command(CLI::App& app, Context& context) {
                    "  godwit ping demo/echo -c 10000 --interval 0 --transport tcp --json"},
       [&context, options] { return ping(context, *options); });
   add_peer_options(command, options->peer);
-  command->add_option("-c,--count", options->count, "Pings to send (default: until Ctrl-C)")
-      ->type_name("N");
+  add_count(command, "-c,--count", options->count, "Pings to send (default: until Ctrl-C)");
   add_size(command, "--size", options->size, "Bytes of payload (default: 56)");
   add_duration(command, "--interval", options->interval, "Time between pings (default: 1s)");
   command->add_flag("-q,--quiet", options->quiet, "Print the summary alone");

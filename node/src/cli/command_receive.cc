@@ -146,7 +146,7 @@ void add_receive_commands(CLI::App& app, Context& context) {
                    "  godwit receive demo/ok --reply fine --json"},
       [&context, receiving] { return receive(context, *receiving); });
   add_endpoint_name(command, receiving->name, "The name to bind, with its DC");
-  command->add_option("--count", receiving->count, "End after N")->type_name("N");
+  add_count(command, "--count", receiving->count, "End after N");
   command->add_option("--reply", receiving->reply, "The reply to requests (default: empty)")
       ->type_name("TEXT");
   command->add_flag("--raw", receiving->raw, "Print payloads as they are and nothing else");
@@ -161,7 +161,7 @@ void add_receive_commands(CLI::App& app, Context& context) {
        .examples = "  godwit echo demo/echo &\n  godwit ping demo/echo -c 3"},
       [&context, echoing] { return echo(context, *echoing); });
   add_endpoint_name(command, echoing->name, "The name to bind, with its DC");
-  command->add_option("--count", echoing->count, "End after N")->type_name("N");
+  add_count(command, "--count", echoing->count, "End after N");
   add_waiting_options(command, echoing->attach);
 }
 

@@ -102,8 +102,7 @@ void add_stat_command(CLI::App& app, Context& context) {
   command->add_option("process", options->process,
                       "A pid, or a process's number as 'godwit ps' has it");
   add_duration(command, "--watch", options->watch, "Show rates over each interval of this length");
-  command->add_option("--count", options->count, "With --watch: end after N intervals")
-      ->type_name("N");
+  add_count(command, "--count", options->count, "With --watch: end after N intervals");
 }
 
 }  // namespace godwit::node::cli

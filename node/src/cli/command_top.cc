@@ -239,7 +239,7 @@ void add_top_command(CLI::App& app, Context& context) {
                    "  godwit top --count 10 > rates.txt"},
       [&context, options] { return Top(context, *options).run(); });
   add_duration(command, "--interval", options->interval, "Time between two readings (default: 1s)");
-  command->add_option("--count", options->count, "End after N intervals")->type_name("N");
+  add_count(command, "--count", options->count, "End after N intervals");
 }
 
 }  // namespace godwit::node::cli

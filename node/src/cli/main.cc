@@ -1,11 +1,13 @@
 // godwit: the command line of a node. See docs/cli.md.
 //
 // Each family of commands stands in a file of its own and is listed here.
-#include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include "cli/command.h"
+#include "cli/units.h"
 
 namespace godwit::node::cli {
 namespace {
@@ -41,7 +43,12 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& help_or_version) {
     return app.exit(help_or_version);
   } catch (const CLI::ParseError& wrong) {
-    std::fprintf(stderr, "godwit: usage: %s\n", wrong.what());
+    // Where a command must follow, the parser speaks of that and not of the word that is none.
+    const std::vector<std::string> left = app.remaining(true);
+    const bool unknown = wrong.get_name() == "RequiredError" && !left.empty();
+    const std::string sentence =
+        unknown ? "there is no command '" + printable(left.front()) + "'" : printable(wrong.what());
+    std::fprintf(stderr, "godwit: usage: %s\n", sentence.c_str());
     std::fputs("hint: 'godwit --help', or --help after a command\n", stderr);
     return kUsage;
   }

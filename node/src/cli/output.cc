@@ -32,12 +32,14 @@ std::string_view sentence(Errc code) {
   }
 }
 
-std::string_view hint(Errc code) {
-  switch (code) {
+std::string_view hint(const Error& error) {
+  switch (error.code) {
     case Errc::agent_unavailable:
-      return "start an agent with 'godwitd', or name the runtime directory of a running one with "
-             "--run or $GODWIT_RUN";
+      // Most of these errors say so themselves.
+      if (error.message.find("GODWIT_RUN") != std::string::npos) return "";
+      return "'godwitd' starts an agent; --run or $GODWIT_RUN names the runtime directory of one";
     case Errc::not_found:
+      if (error.endpoint.empty()) return "";  // no name of the directory
       return "'godwit dc ls' shows the DCs, 'godwit ls' what is bound in them";
     case Errc::name_taken:
       return "'godwit ls' and 'godwit dc ls' show who has it";
@@ -116,7 +118,7 @@ std::string describe(const Error& error) {
   Error whole = error;
   if (whole.message.empty()) whole.message = sentence(error.code);
   std::string text = "godwit: " + printable(whole.to_string()) + "\n";
-  if (!hint(error.code).empty()) text += "hint: " + std::string(hint(error.code)) + "\n";
+  if (!hint(error).empty()) text += "hint: " + std::string(hint(error)) + "\n";
   return text;
 }
 

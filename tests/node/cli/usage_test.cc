@@ -73,20 +73,21 @@ struct Wrong {
 TEST(CliUsage, AWrongCommandLineIsToldAndDoesNothing) {
   const std::vector<Wrong> lines = {
       {{}, "subcommand"},
-      {{"fly"}, "fly"},
+      {{"fly"}, "no command 'fly'"},
+      {{"dc", "fly"}, "no command 'fly'"},
       {{"dc"}, "subcommand"},
       {{"call"}, "name is required"},
       {{"call", "noslash"}, "noslash"},
-      {{"call", "/x"}, ""},
-      {{"call", "demo/"}, ""},
+      {{"call", "/x"}, "empty"},
+      {{"call", "demo/"}, "empty"},
       {{"call", "demo/a\nb"}, "control"},
       {{"call", "demo/" + std::string(256, 'x')}, "255"},
       {{"call", "demo/\xff"}, "UTF-8"},
-      {{"dc", "create", "a/b"}, ""},
-      {{"dc", "create", ""}, ""},
+      {{"dc", "create", "a/b"}, "no '/'"},
+      {{"dc", "create", ""}, "empty"},
       {{"ping", "demo/x", "--size", "12q"}, "12q"},
       {{"ping", "demo/x", "--interval", "soon"}, "soon"},
-      {{"ping", "demo/x", "-c", "-1"}, ""},
+      {{"ping", "demo/x", "-c", "-1"}, "from 1 on"},
       {{"perf", "client", "demo/x", "--test", "fly"}, "fly"},
       {{"perf", "client", "demo/x", "--window", "0"}, "0"},
       {{"perf", "client", "demo/x", "--window", "257"}, "257"},
@@ -139,7 +140,7 @@ TEST(CliUsage, WithoutAnAgentEachCommandSaysWhatToDo) {
     const Said said = godwit_run(command);
     EXPECT_EQ(said.status, 1) << path;
     EXPECT_TRUE(said.errors.starts_with("godwit: agent_unavailable: ")) << path << said.errors;
-    EXPECT_NE(said.errors.find("hint: start an agent"), std::string::npos) << path;
+    EXPECT_NE(said.errors.find("start godwitd"), std::string::npos) << path;
     EXPECT_EQ(said.output, "") << path;
   }
 }
