@@ -77,13 +77,25 @@ struct Channel {
   std::chrono::milliseconds backoff{0};
   channel::Number probed_at[2] = {0, 0};  // acknowledged() at the last look: has it moved?
 
+  channel::Number reported[2] = {0, 0};  // what the peer said has arrived, when last asked
+
+  channel::Number gap_told[2] = {0, 0};  // arrived() when a gap was last reported
+  unsigned unanswered = 0;               // probes since the peer was last heard
+
   bool in_ready = false;
   bool in_pump = false;
   bool ack_due = false;
+  bool mirror = false;         // LocalEndpoint::mirror: never starts a session
   bool dead = false;           // the peer is gone; kept while its messages are not taken
   bool locating = false;       // the directory was asked
   std::uint32_t copies = 0;    // one-sided copies that use this channel
   std::uint32_t watchers = 0;  // waits for this very peer
+
+  /// How the peer's frames name this channel: its index, and enough of the serial that a frame
+  /// which is late for a former channel of the index does not reach this one.
+  static constexpr std::uint32_t kIndexBits = 20;
+  static constexpr std::uint32_t kMaxChannels = 1u << kIndexBits;
+  std::uint32_t wire_index() const noexcept { return serial << kIndexBits | index; }
 
   bool has_input() const noexcept { return !messages.empty() || !requests.empty(); }
   bool has_unsent() const noexcept { return out[0].unsent != nullptr || out[1].unsent != nullptr; }

@@ -65,6 +65,7 @@ struct LocalEndpoint {
   Channel* ready_head = nullptr;  // channels with messages or requests, round robin
   Channel* ready_tail = nullptr;
   std::vector<Channel*> notified;
+  Channel* mirror = nullptr;  // the far end of an endpoint's channel to itself
   std::unordered_map<EndpointId, Channel*, EndpointIdHash> channels;
   std::unordered_map<std::string, Remote> names;  // of send() and call() by name
   GrantTable grants;
@@ -185,10 +186,15 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   Endpoint install(const EndpointPlace& place);
   Channel* find(const Remote& remote) noexcept;
   Channel* find(std::uint32_t index, std::uint32_t serial) noexcept;
+  /// The channel that a frame names, if it is not a former one.
+  Channel* named_by(std::uint32_t wire_index) noexcept;
   Remote remote_of(const Channel& channel) const noexcept;
-  Channel& open_channel(LocalEndpoint& local, EndpointId remote, std::uint64_t lineage,
+  Channel* open_channel(LocalEndpoint& local, EndpointId remote, std::uint64_t lineage,
                         std::uint32_t epoch);
   Result<Remote> reach(LocalEndpoint& local, const EndpointPlace& place);
+  void linger(LocalEndpoint& local);
+  std::string why_silent(const Channel& channel) const;
+  Channel* make_channel(LocalEndpoint& local, EndpointId remote);
   void free_channel(Channel& channel);
   template <typename T>
   Result<T> ask(std::function<void(Resolver::Done<T>)> question, const Wait& wait);
@@ -210,11 +216,13 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   fabric::Buffer place(fabric::Connection& connection, const fabric::FrameHeader& header) override;
   void on_control(fabric::Connection& connection, const wire::Header& header,
                   std::span<const std::byte> payload);
+  Channel* mirror_of(LocalEndpoint& local);
   void on_attach(fabric::Connection& connection, const wire::Attach& attach);
   void on_attach_answer(fabric::Connection& connection, const wire::Header& header,
                         const wire::Attach& attach);
   void on_refused(fabric::Connection& connection, const wire::Header& header,
                   const wire::Refused& refused);
+  void send_probe(Channel& channel);
   void on_probe(Channel& channel, const wire::Header& header);
   void on_report(Channel& channel, const wire::Header& header, const wire::Attach& attach);
   void start_session(Channel& channel, fabric::Connection& connection);
@@ -295,8 +303,10 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
 
   static constexpr unsigned kQuietRound = 64;  // empty polls between two looks at the clock
   static constexpr auto kDescriptorInterval = std::chrono::microseconds(20);
+  static constexpr unsigned kMaxUnanswered = 3;
   static constexpr auto kProbeInterval = std::chrono::milliseconds(200);
   static constexpr auto kAttachTimeout = std::chrono::milliseconds(200);
+  static constexpr auto kLinger = std::chrono::milliseconds(250);
   static constexpr auto kMaxBackoff = std::chrono::milliseconds(200);
 
   std::shared_ptr<Resolver> resolver_;
@@ -376,6 +386,13 @@ Result<void> Engine::run_until(Done&& done, const Wait& wait) {
 inline Channel* Engine::find(std::uint32_t index, std::uint32_t serial) noexcept {
   if (index >= channels_.size() || serials_[index] != serial) return nullptr;
   return channels_[index].get();
+}
+
+inline Channel* Engine::named_by(std::uint32_t wire_index) noexcept {
+  const std::uint32_t index = wire_index & (Channel::kMaxChannels - 1);
+  if (index >= channels_.size()) return nullptr;
+  Channel* channel = channels_[index].get();
+  return channel != nullptr && channel->wire_index() == wire_index ? channel : nullptr;
 }
 
 inline Channel* Engine::find(const Remote& remote) noexcept {

@@ -61,6 +61,7 @@ Result<Message> Engine::call(const Remote& to, Bytes payload, fabric::Buffer buf
   Error error = done.error();
   error.endpoint = to.id().to_string();
   if (call.channel != nullptr) {
+    if (error.code == Errc::deadline_exceeded) error.message = why_silent(*call.channel);
     forget_call(call);
     // Even a request that never left is retained, and executed once the peer is back.
     error.outcome = Outcome::unknown;
@@ -185,14 +186,12 @@ Result<Request> Engine::as_request(Message message) {
   if (message.kind() != Message::Kind::request || message.frame_ == nullptr) {
     return fail(Errc::invalid_argument, "only a message of kind request can be answered");
   }
-  // The frame's header was kept: its channel field is this side's own number, its serial is current
-  // because the peer that sent it is the one the channel stands for.
+  // The frame's header was kept, and names the channel.
   const wire::Header header = wire::header_of(message.frame_->header);
-  Channel* channel = header.channel < channels_.size() ? channels_[header.channel].get() : nullptr;
-  const bool alive = channel != nullptr && channel->remote == message.source();
+  const Channel* channel = named_by(header.channel);
   counters_->requests.add();
-  return Request(this, header.channel, alive ? channel->serial : 0, header.number,
-                 std::move(message));
+  return Request(this, channel != nullptr ? channel->index : 0,
+                 channel != nullptr ? channel->serial : 0, header.number, std::move(message));
 }
 
 Result<void> Engine::reply(Request request, Bytes payload, fabric::Buffer buffer, Errc status) {

@@ -343,6 +343,7 @@ Result<void> Engine::copy_between(std::uint32_t endpoint, const GrantRef& from,
 
 Result<void> Engine::run_copy(Copy& copy, const Wait& wait) {
   auto done = run_until([&] { return copy.result.has_value(); }, wait);
+  if (!done && copy.channel != nullptr) done.error().message = why_silent(*copy.channel);
   if (!done && !copy.result) finish_copy(copy, tl::make_unexpected(done.error()));
   if (copy.in_flight != 0) {
     // Frames in a connection's queue still refer to the caller's memory.

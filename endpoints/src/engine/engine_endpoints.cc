@@ -70,13 +70,50 @@ Result<std::vector<Result<Endpoint>>> Engine::bind_many(const std::vector<std::s
   return bound;
 }
 
+/// Gives what was sent the time to arrive: a process may exit right after its last send or reply.
+/// What the peer's engine has is safe; its application may take it later.
+void Engine::linger(LocalEndpoint& local) {
+  std::vector<Channel*> unsure;
+  for (const auto& [remote, channel] : local.channels) {
+    const bool empty =
+        channel->core.out(Stream::messages).empty() && channel->core.out(Stream::replies).empty();
+    if (!channel->dead && channel->core.attached() && !empty) unsure.push_back(channel);
+  }
+  if (unsure.empty()) return;
+  const auto arrived = [&](Channel* channel) {
+    if (channel->dead || !channel->core.attached()) return true;
+    if (channel->has_unsent()) return false;
+    // What lies in a ring is delivered even after our end.
+    if (channel->connection->kind() == fabric::TransportKind::shm) return true;
+    for (const Stream stream : {Stream::messages, Stream::replies}) {
+      const channel::SendWindow& window = channel->core.out(stream);
+      if (!window.empty() && channel->reported[static_cast<int>(stream)] != window.sent())
+        return false;
+    }
+    return true;
+  };
+  for (Channel* channel : unsure) {
+    pump(*channel);
+    send_probe(*channel);
+  }
+  // Channels of an endpoint that is being unbound are freed by unbind() alone.
+  (void)run_until(
+      [&] {
+        std::erase_if(unsure, arrived);
+        return unsure.empty();
+      },
+      kLinger);
+}
+
 Result<void> Engine::unbind(std::uint32_t index, bool wait_for_directory) {
   LocalEndpoint& local = *endpoints_[index];
   if (!local.open) return fail(Errc::closed);
-  local.open = false;
+  local.open = false;  // nothing new, and no channel is freed behind our back
+  linger(local);
   by_id_.erase(local.id);
   std::vector<Channel*> channels;
   for (const auto& [remote, channel] : local.channels) channels.push_back(channel);
+  if (local.mirror != nullptr) channels.push_back(local.mirror);
   for (Channel* channel : channels) {
     if (channel->core.attached() && channel->connection != nullptr) {
       pump(*channel);
@@ -121,30 +158,39 @@ Remote Engine::remote_of(const Channel& channel) const noexcept {
   return Remote(channel.remote, channel.index, channel.serial);
 }
 
-Channel& Engine::open_channel(LocalEndpoint& local, EndpointId remote, std::uint64_t lineage,
+Channel* Engine::open_channel(LocalEndpoint& local, EndpointId remote, std::uint64_t lineage,
                               std::uint32_t epoch) {
-  auto [entry, fresh] = local.channels.try_emplace(remote, nullptr);
-  if (!fresh) return *entry->second;
+  if (const auto known = local.channels.find(remote); known != local.channels.end()) {
+    return known->second;
+  }
+  Channel* channel = make_channel(local, remote);
+  if (channel == nullptr) return nullptr;
+  channel->core.expect_peer(lineage, epoch);
+  local.channels.emplace(remote, channel);
+  return channel;
+}
+
+/// Null when the engine has as many channels as frames can name.
+Channel* Engine::make_channel(LocalEndpoint& local, EndpointId remote) {
   std::uint32_t index;
   if (!free_channels_.empty()) {
     index = free_channels_.back();
     free_channels_.pop_back();
   } else {
+    if (channels_.size() == Channel::kMaxChannels) return nullptr;
     index = static_cast<std::uint32_t>(channels_.size());
     channels_.emplace_back();
     serials_.push_back(0);
   }
-  auto channel = std::make_unique<Channel>(
+  channels_[index] = std::make_unique<Channel>(
       channel::ChannelCore(local.lineage, local.epoch, local.id < remote));
-  channel->remote = remote;
-  channel->local = &local;
-  channel->index = index;
-  channel->serial = ++serials_[index];
-  channel->core.expect_peer(lineage, epoch);
-  entry->second = channel.get();
-  channels_[index] = std::move(channel);
+  Channel& channel = *channels_[index];
+  channel.remote = remote;
+  channel.local = &local;
+  channel.index = index;
+  channel.serial = ++serials_[index];
   counters_->channels.set(channels_.size() - free_channels_.size());
-  return *entry->second;
+  return &channel;
 }
 
 void Engine::free_channel(Channel& channel) {
@@ -162,7 +208,11 @@ void Engine::free_channel(Channel& channel) {
       break;
     }
   }
-  local.channels.erase(channel.remote);
+  if (channel.mirror) {
+    local.mirror = nullptr;
+  } else {
+    local.channels.erase(channel.remote);
+  }
   const std::uint32_t index = channel.index;
   ++serials_[index];
   free_channels_.push_back(index);
@@ -178,9 +228,10 @@ Result<Remote> Engine::reach(LocalEndpoint& local, const EndpointPlace& place) {
   }
   auto address = fabric::EngineAddress::parse(place.engine_address);
   if (!address) return tl::make_unexpected(address.error());
-  Channel& channel = open_channel(local, place.id, place.lineage, place.epoch);
-  if (channel.link == nullptr) join(channel, link_to(*address, place.id.dc));
-  return remote_of(channel);
+  Channel* channel = open_channel(local, place.id, place.lineage, place.epoch);
+  if (channel == nullptr) return fail(Errc::no_memory, "an engine has at most 1,048,576 channels");
+  if (channel->link == nullptr) join(*channel, link_to(*address, place.id.dc));
+  return remote_of(*channel);
 }
 
 Result<Remote> Engine::lookup(std::uint32_t endpoint, std::string_view name, const Wait& wait) {

@@ -22,7 +22,9 @@ void Engine::join(Channel& channel, PeerLink& link) {
 }
 
 void Engine::serve(Channel& channel) {
-  if (channel.dead || channel.core.state() != channel::ChannelCore::State::detached) return;
+  if (channel.dead || channel.mirror ||
+      channel.core.state() != channel::ChannelCore::State::detached)
+    return;
   if (channel.link == nullptr) {
     locate(channel);
     return;

@@ -275,11 +275,14 @@ void Engine::on_sequenced(Channel& channel, const fabric::FrameHeader& frame,
       counters_->duplicates.add();
       return;
     case channel::ReceiveWindow::Verdict::gap:
-      // A frame was lost on a living connection: tell at once what is missing.
-      send_report(
-          channel,
-          stream == Stream::messages ? header.number : channel.core.in(Stream::messages).arrived(),
-          stream == Stream::replies ? header.number : channel.core.in(Stream::replies).arrived());
+      // A frame was lost on a living connection: tell at once what is missing, once for each hole.
+      if (std::exchange(channel.gap_told[static_cast<int>(stream)], window.arrived()) !=
+          window.arrived()) {
+        const auto seen = [&](Stream which) {
+          return which == stream ? header.number : channel.core.in(which).arrived();
+        };
+        send_report(channel, seen(Stream::messages), seen(Stream::replies));
+      }
       return;
     case channel::ReceiveWindow::Verdict::overrun:
       channel.connection->close(Error{Errc::protocol_error, "the peer ignores the window", {}});

@@ -25,9 +25,7 @@ void Engine::on_frame(fabric::Connection& connection, const fabric::FrameHeader&
     return;
   }
   // Frames count only on the connection of the channel's present session.
-  if (header.channel >= channels_.size()) [[unlikely]]
-    return;
-  Channel* channel = channels_[header.channel].get();
+  Channel* channel = named_by(header.channel);
   if (channel == nullptr || channel->connection != &connection || channel->dead) [[unlikely]]
     return;
   if (!channel->core.attached()) [[unlikely]]
@@ -90,8 +88,7 @@ void Engine::on_frame(fabric::Connection& connection, const fabric::FrameHeader&
 fabric::Buffer Engine::place(fabric::Connection& connection, const fabric::FrameHeader& frame) {
   const wire::Header header = wire::header_of(frame);
   if (header.type == wire::Type::copy_data) {
-    if (header.channel >= channels_.size()) return {};
-    Channel* channel = channels_[header.channel].get();
+    Channel* channel = named_by(header.channel);
     if (channel == nullptr || channel->connection != &connection) return {};
     std::byte* destination = copy_destination(*channel, header, frame.length);
     if (destination == nullptr) return {};
@@ -134,13 +131,16 @@ void Engine::on_control(fabric::Connection& connection, const wire::Header& head
 
 void Engine::start_session(Channel& channel, fabric::Connection& connection) {
   channel.connection = &connection;
-  const wire::Attach attach =
-      wire::to_wire(channel.core.start_session(channel.index), channel.local->id, channel.remote);
+  const wire::Attach attach = wire::to_wire(channel.core.start_session(channel.wire_index()),
+                                            channel.local->id, channel.remote);
   wire::Header header;
   header.type = wire::Type::attach;
   post_control(connection, header, attach);
-  // If it could not be posted, or is not answered, the timer starts another session.
-  set_timer(channel, Clock::now() + kAttachTimeout);
+  // If it could not be posted, or is not answered, the timer starts another session; each waits
+  // longer, for a peer may be further away than the first time-out.
+  channel.backoff = std::clamp<std::chrono::milliseconds>(channel.backoff * 2, kAttachTimeout,
+                                                          std::chrono::seconds(2));
+  set_timer(channel, Clock::now() + channel.backoff);
 }
 
 void Engine::refuse(fabric::Connection& connection, const wire::Attach& attach,
@@ -151,13 +151,27 @@ void Engine::refuse(fabric::Connection& connection, const wire::Attach& attach,
   post_control(connection, header, wire::Refused{attach.target, attach.source, reason, session});
 }
 
+/// An endpoint that talks to itself has two channels, one for each end.
+Channel* Engine::mirror_of(LocalEndpoint& local) {
+  if (local.mirror == nullptr) {
+    local.mirror = make_channel(local, local.id);
+    if (local.mirror != nullptr) local.mirror->mirror = true;
+  }
+  return local.mirror;
+}
+
 void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attach) {
   const auto local = by_id_.find(attach.target);
   if (local == by_id_.end()) {
     refuse(connection, attach, wire::RefusedReason::gone, attach.session);
     return;
   }
-  Channel& channel = open_channel(*local->second, attach.source, attach.lineage, attach.epoch);
+  const bool to_itself = attach.source == attach.target;
+  Channel* opened = to_itself
+                        ? mirror_of(*local->second)
+                        : open_channel(*local->second, attach.source, attach.lineage, attach.epoch);
+  if (opened == nullptr) return;  // no room: the peer tries again until its caller's deadline
+  Channel& channel = *opened;
   if (channel.dead) {
     refuse(connection, attach, wire::RefusedReason::lineage_lost, attach.session);
     return;
@@ -170,9 +184,9 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
       wire::Header header;
       header.type = wire::Type::attach_answer;
       header.channel = attach.index;
-      post_control(
-          connection, header,
-          wire::to_wire(channel.core.report(channel.index), channel.local->id, channel.remote));
+      post_control(connection, header,
+                   wire::to_wire(channel.core.report(channel.wire_index()), channel.local->id,
+                                 channel.remote));
       apply(channel, effect);
       return;
     }
@@ -200,8 +214,7 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
 
 void Engine::on_attach_answer(fabric::Connection& connection, const wire::Header& header,
                               const wire::Attach& attach) {
-  if (header.channel >= channels_.size()) return;
-  Channel* channel = channels_[header.channel].get();
+  Channel* channel = named_by(header.channel);
   if (channel == nullptr || channel->connection != &connection ||
       channel->remote != attach.source || channel->local->id != attach.target || channel->dead) {
     return;
@@ -209,6 +222,9 @@ void Engine::on_attach_answer(fabric::Connection& connection, const wire::Header
   const ChannelCore::Effect effect = channel->core.on_attach_answer(wire::from_wire(attach));
   if (effect.verdict == AttachVerdict::accept) {
     apply(*channel, effect);
+  } else if (effect.verdict == AttachVerdict::stale_epoch) {
+    detach(*channel);
+    locate(*channel);
   } else if (effect.verdict == AttachVerdict::lineage_lost) {
     fail_channel(*channel,
                  Error{Errc::endpoint_died, "it lost its memory", channel->remote.to_string()});
@@ -219,8 +235,7 @@ void Engine::on_attach_answer(fabric::Connection& connection, const wire::Header
 
 void Engine::on_refused(fabric::Connection& connection, const wire::Header& header,
                         const wire::Refused& refused) {
-  if (header.channel >= channels_.size()) return;
-  Channel* channel = channels_[header.channel].get();
+  Channel* channel = named_by(header.channel);
   if (channel == nullptr || channel->connection != &connection ||
       channel->remote != refused.source || channel->dead) {
     return;
@@ -253,6 +268,7 @@ void Engine::apply(Channel& channel, const ChannelCore::Effect& effect) {
     channel.told[stream] = channel.core.in(static_cast<Stream>(stream)).received();
   }
   channel.backoff = std::chrono::milliseconds(0);
+  channel.unanswered = 0;
   if (!channel.replies_waiting.empty()) send_waiting_replies(channel);
   if (channel.notify_flying != 0 || channel.notify_waiting != 0) send_notification(channel);
   if (channel.copies != 0) restart_copies(channel);
@@ -266,24 +282,38 @@ void Engine::detach(Channel& channel) {
   end_transfers(channel);
 }
 
+/// What stands in the way of a peer that does not answer, for the error of whoever gave up; empty
+/// if it is connected.
+std::string Engine::why_silent(const Channel& channel) const {
+  if (channel.core.attached()) return {};
+  if (channel.link == nullptr) return "it has not been located yet";
+  const PeerLink& link = *channel.link;
+  if (link.connection != nullptr) return "connected, but the endpoint does not answer";
+  if (!link.last_error.message.empty()) return "no connection: " + link.last_error.message;
+  return "no connection yet";
+}
+
 // --- probing -----------------------------------------------------------------------------------
 
 void Engine::on_timer(Channel& channel, Clock::time_point now) {
   if (channel.dead) return;
   expire_calls(channel, now);
-  if (!channel.wanted()) return;
-  switch (channel.core.state()) {
-    case ChannelCore::State::detached:
-      serve(channel);
-      // Nothing else wakes a channel whose way is being dialled or asked for.
-      set_timer(channel, now + kMaxBackoff);
-      return;
-    case ChannelCore::State::attaching:
-      // A session that nobody answered: a frame was lost, or the other side started one that lost.
-      start_session(channel, *channel.connection);
-      return;
-    case ChannelCore::State::attached:
-      break;
+  const bool attaching = channel.core.state() == ChannelCore::State::attaching;
+  if (!channel.wanted()) {
+    if (attaching) detach(channel);  // nobody answered, and nobody asks any more
+    return;
+  }
+  if (channel.core.state() == ChannelCore::State::detached) {
+    serve(channel);
+    // Nothing else wakes a channel whose way is being dialled or asked for.
+    set_timer(channel, now + kMaxBackoff);
+    return;
+  }
+  if (attaching || channel.unanswered == kMaxUnanswered) {
+    // A session that nobody answered, or that the peer has no knowledge of: a frame was lost.
+    channel.unanswered = 0;
+    start_session(channel, *channel.connection);
+    return;
   }
   // Something is unacknowledged and nothing has moved since the last look: ask what has arrived.
   // The transports lose nothing on a living connection, so this is rare; a slow receiver costs one
@@ -297,12 +327,8 @@ void Engine::on_timer(Channel& channel, Clock::time_point now) {
   if (moved || channel.has_unsent()) {
     channel.backoff = std::chrono::milliseconds(0);
   } else {
-    wire::Header header;
-    header.type = wire::Type::probe;
-    header.channel = channel.core.peer_index();
-    header.number = channel.core.out(Stream::messages).sent();
-    header.call = channel.core.out(Stream::replies).sent();
-    post_control(*channel.connection, header, {});
+    send_probe(channel);
+    ++channel.unanswered;
     channel.backoff = std::clamp<std::chrono::milliseconds>(
         channel.backoff * 2, std::chrono::duration_cast<std::chrono::milliseconds>(kProbeInterval),
         std::chrono::seconds(2));
@@ -320,7 +346,17 @@ void Engine::send_report(Channel& channel, Number messages, Number replies) {
   header.call = replies;
   post_control(
       *channel.connection, header,
-      wire::to_wire(channel.core.report(channel.index), channel.local->id, channel.remote));
+      wire::to_wire(channel.core.report(channel.wire_index()), channel.local->id, channel.remote));
+}
+
+/// Asks what has arrived.
+void Engine::send_probe(Channel& channel) {
+  wire::Header header;
+  header.type = wire::Type::probe;
+  header.channel = channel.core.peer_index();
+  header.number = channel.core.out(Stream::messages).sent();
+  header.call = channel.core.out(Stream::replies).sent();
+  post_control(*channel.connection, header, {});
 }
 
 void Engine::on_probe(Channel& channel, const wire::Header& header) {
@@ -330,6 +366,8 @@ void Engine::on_probe(Channel& channel, const wire::Header& header) {
 void Engine::on_report(Channel& channel, const wire::Header& header, const wire::Attach& report) {
   const channel::AttachState state = wire::from_wire(report);
   if (state.session != channel.core.session()) return;
+  channel.unanswered = 0;
+  std::copy(std::begin(state.arrived), std::end(state.arrived), std::begin(channel.reported));
   // What was transmitted after the probe may still be on its way: only what is missing of what came
   // before is lost.
   const bool lost = channel::distance(state.arrived[0], header.number) > 0 ||

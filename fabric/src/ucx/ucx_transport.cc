@@ -79,7 +79,7 @@ UcxTransport::~UcxTransport() {
   for (const ucp_conn_request_h request : incoming_) ucp_listener_reject(listener_->get(), request);
   incoming_.clear();
   for (Entry& entry : entries_) {
-    if (entry.connection != nullptr) entry.connection->release_endpoint();
+    if (entry.connection != nullptr) entry.connection->take_endpoint();
     entry.connection = nullptr;
   }
   const auto give_up = Clock::now() + std::chrono::seconds(1);
@@ -190,7 +190,7 @@ void UcxTransport::check_deadlines() {
 unsigned UcxTransport::close_lost() {
   const auto lost = std::exchange(closing_, {});
   for (UcxConnection* connection : lost) {
-    connection->release_endpoint();
+    connection->take_endpoint();
     erase_one(handshaking_, connection);
     erase_one(starting_, connection);
     std::replace(writable_.begin(), writable_.end(), connection,
