@@ -92,9 +92,11 @@ int parse_and_run(int argc, char** argv) {
       "what it measured and which promises held. Everything it starts ends with it.\n"
       "Exit status: 0 all promises held, 1 one was broken, 2 it could not run, 130 interrupted.",
       "godwit-demo"};
-  auto* zookeeper = app.add_option("--zookeeper", options.zookeeper,
-                                   "keep the directory in this ZooKeeper instead of locally")
-                        ->type_name("HOST:PORT");
+  auto* zookeeper =
+      app.add_option("--zookeeper", options.zookeeper,
+                     "keep the directory in this ZooKeeper, in a folder /godwit-XXXXXX of\n"
+                     "its own that stays there, instead of locally")
+          ->type_name("HOST:PORT");
   app.add_flag("--private-zookeeper", options.private_zookeeper,
                "start a ZooKeeper for this run and keep the directory there")
       ->excludes(zookeeper);

@@ -56,13 +56,16 @@ Result<Cluster> Cluster::start(ClusterOptions options) {
       cluster.directory_flag_ += "/" + cluster.folder().substr(cluster.folder().rfind('/') + 1);
     }
   }
-  for (const std::string& node : cluster.options_.nodes) {
-    if (auto started = cluster.start_agent(node); !started) {
-      return tl::make_unexpected(started.error());
+  // The first makes the DC and its key before another looks for them; the others come up together.
+  const auto& nodes = cluster.options_.nodes;
+  for (std::size_t begin = 0, end = 1; begin < nodes.size(); begin = end, end = nodes.size()) {
+    for (std::size_t i = begin; i < end; ++i) {
+      if (auto done = cluster.start_agent(nodes[i]); !done)
+        return tl::make_unexpected(done.error());
     }
-  }
-  for (const std::string& node : cluster.options_.nodes) {
-    if (auto ready = cluster.wait_ready(node); !ready) return tl::make_unexpected(ready.error());
+    for (std::size_t i = begin; i < end; ++i) {
+      if (auto done = cluster.wait_ready(nodes[i]); !done) return tl::make_unexpected(done.error());
+    }
   }
   return cluster;
 }
