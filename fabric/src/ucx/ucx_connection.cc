@@ -115,7 +115,14 @@ void UcxConnection::on_deadline() {
   lose({Errc::unreachable, "the peer did not finish the handshake in time", {}});
 }
 
+void UcxConnection::on_goodbye() {
+  peer_gone_ = true;
+  if (state_ == State::rejecting) return lose(reason_);  // it has read why
+  lose({Errc::connection_lost, "the peer closed the connection", {}});
+}
+
 void UcxConnection::on_endpoint_error(ucs_status_t status) {
+  peer_gone_ = true;
   if (state_ == State::rejecting) return lose(reason_);  // the peer knows and has hung up
   lose(ucx_error(heard_ ? Errc::connection_lost : Errc::unreachable, "UCX lost the peer", status));
 }
@@ -127,19 +134,9 @@ void UcxConnection::close(Error reason) {
 void UcxConnection::lose(Error reason) {
   if (closing()) return;
   state_ = State::closing;
+  established_ = false;
   reason_ = std::move(reason);
   transport_.closing(*this);
-}
-
-void UcxConnection::release_endpoint() {
-  if (endpoint_ == nullptr) return;
-  transport_.lost_endpoint(*this);
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
-  param.flags = UCP_EP_CLOSE_FLAG_FORCE;
-  // UCX refuses a second close of an endpoint, so forget it here.
-  const ucs_status_ptr_t result = ucp_ep_close_nbx(std::exchange(endpoint_, nullptr), &param);
-  if (UCS_PTR_IS_PTR(result)) ucp_request_free(result);  // it ends by itself
 }
 
 // --- Sending ------------------------------------------------------------------------------------

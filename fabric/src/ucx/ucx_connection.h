@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "godwit/fabric/handshake.h"
@@ -42,8 +43,9 @@ class UcxConnection final : public Connection {
   /// Makes the endpoint and sends what the handshake has to say. `request` for the acceptor.
   void start(ucp_conn_request_h request);
   void on_deadline();
-  /// Closes the endpoint, once; what UCX had not finished goes on without this connection.
-  void release_endpoint();
+  /// Hands over the endpoint, to be closed once; null if there is none. What UCX had not finished
+  /// goes on without this connection.
+  ucp_ep_h take_endpoint() noexcept { return std::exchange(endpoint_, nullptr); }
 
   // For the transport, from UCX's callbacks.
   void on_handshake(std::span<const std::byte> message);
@@ -52,9 +54,12 @@ class UcxConnection final : public Connection {
   void on_sent(const SendOp& op, ucs_status_t status);
   void on_received(ReceiveOp& op, ucs_status_t status);
   void on_endpoint_error(ucs_status_t status);
+  void on_goodbye();
 
   ConnectionKey key() const noexcept { return key_; }
   ucp_ep_h endpoint() const noexcept { return endpoint_; }
+  /// Whether the peer is there and has not been told that we leave.
+  bool owes_goodbye() const noexcept { return heard_ && !peer_gone_; }
   bool closing() const noexcept { return state_ == State::closing; }
   const Error& reason() const noexcept { return reason_; }
   std::chrono::steady_clock::time_point deadline() const noexcept { return deadline_; }
@@ -104,7 +109,8 @@ class UcxConnection final : public Connection {
   Handshake handshake_;
   std::optional<UcxSockaddr> target_;
   std::chrono::steady_clock::time_point deadline_;
-  bool heard_ = false;  // the peer has said anything
+  bool heard_ = false;      // the peer has said anything
+  bool peer_gone_ = false;  // it died or said goodbye
   Error reason_{};
 };
 

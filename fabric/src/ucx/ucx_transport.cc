@@ -51,6 +51,8 @@ Result<std::unique_ptr<UcxTransport>> UcxTransport::create(TransportContext& con
   if (auto done = transport->worker_->set_handler(kHandshakeAm, &on_handshake, transport.get());
       !done)
     return tl::make_unexpected(done.error());
+  if (auto done = transport->worker_->set_handler(kGoodbyeAm, &on_goodbye, transport.get()); !done)
+    return tl::make_unexpected(done.error());
   if (auto done = transport->worker_->set_handler(kFrameAm, &on_frame, transport.get()); !done)
     return tl::make_unexpected(done.error());
   if (auto done = context.poller.add(transport->worker_->event_fd(), EPOLLIN, *transport); !done)
@@ -79,9 +81,14 @@ UcxTransport::~UcxTransport() {
   for (const ucp_conn_request_h request : incoming_) ucp_listener_reject(listener_->get(), request);
   incoming_.clear();
   for (Entry& entry : entries_) {
-    if (entry.connection != nullptr) entry.connection->take_endpoint();
+    if (entry.connection == nullptr) continue;
+    if (const ucp_ep_h endpoint = entry.connection->take_endpoint(); endpoint != nullptr)
+      close_endpoint(endpoint);
     entry.connection = nullptr;
   }
+  by_endpoint_.clear();
+  for (const Parting& parting : parting_) close_endpoint(parting.endpoint);
+  parting_.clear();
   const auto give_up = Clock::now() + std::chrono::seconds(1);
   while (unfinished() != 0 && Clock::now() < give_up) ucp_worker_progress(worker_->get());
   listener_ = nullptr;
@@ -109,32 +116,43 @@ Result<Connection*> UcxTransport::connect(const EngineAddress& peer, std::uint32
   if (peer.ucx.empty()) return fail(Errc::unreachable, "the peer offers no ucx address");
   auto target = UcxSockaddr::parse(peer.ucx.front());
   if (!target) return tl::make_unexpected(target.error());
-  UcxConnection& connection = add(true, dc, peer.engine, *target);
+  const ConnectionKey key = make_key();
+  Handshake handshake = Handshake::dial(context_.identity, dc, offer(key), peer.engine);
+  if (handshake.state() == Handshake::State::failed) {  // as when we are no member ourselves
+    free_entries_.push_back(static_cast<std::uint32_t>(key));
+    return tl::make_unexpected(handshake.error());
+  }
+  UcxConnection& connection = add(std::move(handshake), key, *target);
   starting_.push_back(&connection);
   return &connection;
 }
 
-UcxConnection& UcxTransport::add(bool dialer, std::uint32_t dc, std::optional<EngineId> expected,
-                                 std::optional<UcxSockaddr> target) {
+ConnectionKey UcxTransport::make_key() {
   if (free_entries_.empty()) {
     free_entries_.push_back(static_cast<std::uint32_t>(entries_.size()));
     entries_.emplace_back();
   }
   const std::uint32_t index = free_entries_.back();
   free_entries_.pop_back();
-  const ConnectionKey key = (ConnectionKey{randombytes_random()} << 32) | index;
-  Handshake::Offer offer;
-  offer.max_payload = context_.max_payload;
-  offer.transport_data = encode_key(key);
-  Handshake handshake = dialer ? Handshake::dial(context_.identity, dc, std::move(offer), expected)
-                               : Handshake::accept(context_.identity, std::move(offer));
-  entries_[index].key = key;
-  entries_[index].connection = std::make_unique<UcxConnection>(
-      *this, key, std::move(handshake), target, Clock::now() + context_.handshake_timeout);
-  UcxConnection& connection = *entries_[index].connection;
-  handshaking_.push_back(&connection);
+  return (ConnectionKey{randombytes_random()} << 32) | index;
+}
+
+Handshake::Offer UcxTransport::offer(ConnectionKey key) const {
+  Handshake::Offer result;
+  result.max_payload = context_.max_payload;
+  result.transport_data = encode_key(key);
+  return result;
+}
+
+UcxConnection& UcxTransport::add(Handshake handshake, ConnectionKey key,
+                                 std::optional<UcxSockaddr> target) {
+  Entry& entry = entries_[static_cast<std::uint32_t>(key)];
+  entry.key = key;
+  entry.connection = std::make_unique<UcxConnection>(*this, key, std::move(handshake), target,
+                                                     Clock::now() + context_.handshake_timeout);
+  handshaking_.push_back(entry.connection.get());
   attention_ = true;
-  return connection;
+  return *entry.connection;
 }
 
 // --- Progress -----------------------------------------------------------------------------------
@@ -163,8 +181,9 @@ unsigned UcxTransport::settle() {
     ++events;
   }
   events += close_lost();
+  close_parted();
   attention_ = !(starting_.empty() && incoming_.empty() && handshaking_.empty() &&
-                 writable_.empty() && closing_.empty());
+                 writable_.empty() && closing_.empty() && parting_.empty());
   return events;
 }
 
@@ -173,7 +192,8 @@ void UcxTransport::accept_incoming() {
     if (handshaking_.size() >= kMaxHandshakes) {
       ucp_listener_reject(listener_->get(), request);
     } else {
-      add(false, 0, std::nullopt, std::nullopt).start(request);
+      const ConnectionKey key = make_key();
+      add(Handshake::accept(context_.identity, offer(key)), key, std::nullopt).start(request);
     }
   }
 }
@@ -190,7 +210,14 @@ void UcxTransport::check_deadlines() {
 unsigned UcxTransport::close_lost() {
   const auto lost = std::exchange(closing_, {});
   for (UcxConnection* connection : lost) {
-    connection->take_endpoint();
+    if (const ucp_ep_h endpoint = connection->take_endpoint(); endpoint != nullptr) {
+      by_endpoint_.erase(endpoint);
+      if (connection->owes_goodbye()) {
+        part(endpoint);
+      } else {
+        close_endpoint(endpoint);
+      }
+    }
     erase_one(handshaking_, connection);
     erase_one(starting_, connection);
     std::replace(writable_.begin(), writable_.end(), connection,
@@ -201,6 +228,37 @@ unsigned UcxTransport::close_lost() {
     free_entries_.push_back(index);
   }
   return static_cast<unsigned>(lost.size());
+}
+
+void UcxTransport::part(ucp_ep_h endpoint) {
+  SendOp* op = sends_.peek();
+  if (op == nullptr) return close_endpoint(endpoint);
+  op->connection = nullptr;
+  handshake_.user_data = op;
+  const ucs_status_ptr_t result =
+      ucp_am_send_nbx(endpoint, kGoodbyeAm, nullptr, 0, nullptr, 0, &handshake_);
+  if (UCS_PTR_IS_ERR(result)) return close_endpoint(endpoint);
+  if (result != nullptr) sends_.take(*op);
+  parting_.push_back({endpoint, Clock::now() + kPartTime});
+}
+
+void UcxTransport::close_parted() {
+  if (parting_.empty()) return;
+  const auto now = Clock::now();
+  std::erase_if(parting_, [now](const Parting& parting) {
+    if (parting.deadline > now) return false;
+    close_endpoint(parting.endpoint);
+    return true;
+  });
+}
+
+// UCX refuses a second close of an endpoint, so whoever calls this forgets it.
+void UcxTransport::close_endpoint(ucp_ep_h endpoint) {
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
+  param.flags = UCP_EP_CLOSE_FLAG_FORCE;
+  const ucs_status_ptr_t result = ucp_ep_close_nbx(endpoint, &param);
+  if (UCS_PTR_IS_PTR(result)) ucp_request_free(result);  // it ends by itself
 }
 
 bool UcxTransport::arm() {
@@ -217,6 +275,7 @@ Clock::time_point UcxTransport::next_deadline() const {
   Clock::time_point next = wake_by_;
   for (const UcxConnection* connection : handshaking_)
     next = std::min(next, connection->deadline());
+  for (const Parting& parting : parting_) next = std::min(next, parting.deadline);
   return next;
 }
 
@@ -224,10 +283,6 @@ Clock::time_point UcxTransport::next_deadline() const {
 
 void UcxTransport::has_endpoint(UcxConnection& connection) {
   by_endpoint_[connection.endpoint()] = &connection;
-}
-
-void UcxTransport::lost_endpoint(UcxConnection& connection) {
-  by_endpoint_.erase(connection.endpoint());
 }
 
 void UcxTransport::established(UcxConnection& connection) {
@@ -255,7 +310,10 @@ void UcxTransport::on_incoming(ucp_conn_request_h request, void* context) {
 void UcxTransport::on_endpoint_error(void* context, ucp_ep_h endpoint, ucs_status_t status) {
   auto& self = *static_cast<UcxTransport*>(context);
   const auto found = self.by_endpoint_.find(endpoint);
-  if (found != self.by_endpoint_.end()) found->second->on_endpoint_error(status);
+  if (found != self.by_endpoint_.end()) return found->second->on_endpoint_error(status);
+  for (Parting& parting : self.parting_) {
+    if (parting.endpoint == endpoint) parting.deadline = Clock::time_point::min();
+  }
 }
 
 void UcxTransport::on_sent(void* request, ucs_status_t status, void* context) {
@@ -282,6 +340,15 @@ ucs_status_t UcxTransport::on_handshake(void* context, const void*, std::size_t,
   const auto found = self.by_endpoint_.find(param->reply_ep);
   if (found != self.by_endpoint_.end())
     found->second->on_handshake({static_cast<const std::byte*>(data), length});
+  return UCS_OK;
+}
+
+ucs_status_t UcxTransport::on_goodbye(void* context, const void*, std::size_t, void*, std::size_t,
+                                      const ucp_am_recv_param_t* param) {
+  auto& self = *static_cast<UcxTransport*>(context);
+  if ((param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) == 0) return UCS_OK;
+  const auto found = self.by_endpoint_.find(param->reply_ep);
+  if (found != self.by_endpoint_.end()) found->second->on_goodbye();
   return UCS_OK;
 }
 

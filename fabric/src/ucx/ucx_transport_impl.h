@@ -2,6 +2,10 @@
 //
 // One ucp_worker in single-threaded mode; owned by the engine, its thread only. Its event
 // descriptor stands in the engine's Poller while the transport lives.
+//
+// Closing. UCX's forced close tells the peer by another socket than the data's, so that it may drop
+// frames that have arrived; and it needs progress on our side. So a closing connection says goodbye
+// behind its last frame, and its endpoint is closed once the peer has hung up (or after kPartTime).
 #pragma once
 
 #include <ucp/api/ucp.h>
@@ -53,7 +57,6 @@ class UcxTransport final : public Transport, private PollHandler {
   ucp_request_param_t& handshake() noexcept { return handshake_; }
   ucp_request_param_t& receive() noexcept { return receive_; }
   void has_endpoint(UcxConnection& connection);
-  void lost_endpoint(UcxConnection& connection);
   void established(UcxConnection& connection);
   void closing(UcxConnection& connection);
   void writable(UcxConnection& connection);
@@ -63,12 +66,16 @@ class UcxTransport final : public Transport, private PollHandler {
   UcxTransport(TransportContext& context, UcxOptions options, std::unique_ptr<Worker> worker);
 
   void on_ready(std::uint32_t) override {}  // the engine calls progress() after it slept
-  UcxConnection& add(bool dialer, std::uint32_t dc, std::optional<EngineId> expected,
-                     std::optional<UcxSockaddr> target);
+  UcxConnection& add(Handshake handshake, ConnectionKey key, std::optional<UcxSockaddr> target);
+  ConnectionKey make_key();
+  Handshake::Offer offer(ConnectionKey key) const;
   unsigned settle();
   void accept_incoming();
   unsigned close_lost();
   void check_deadlines();
+  void part(ucp_ep_h endpoint);
+  void close_parted();
+  static void close_endpoint(ucp_ep_h endpoint);
 
   static void on_incoming(ucp_conn_request_h request, void* context);
   static void on_sent(void* request, ucs_status_t status, void* op);
@@ -76,6 +83,8 @@ class UcxTransport final : public Transport, private PollHandler {
   static ucs_status_t on_handshake(void* context, const void* header, std::size_t header_length,
                                    void* data, std::size_t length,
                                    const ucp_am_recv_param_t* param);
+  static ucs_status_t on_goodbye(void* context, const void* header, std::size_t header_length,
+                                 void* data, std::size_t length, const ucp_am_recv_param_t* param);
   static ucs_status_t on_frame(void* context, const void* header, std::size_t header_length,
                                void* data, std::size_t length, const ucp_am_recv_param_t* param);
 
@@ -84,6 +93,15 @@ class UcxTransport final : public Transport, private PollHandler {
   static constexpr std::size_t kMaxHandshakes = 1024;
   /// Hangs of armed workers have been reported, so no sleep is longer than this.
   static constexpr std::chrono::seconds kLongestSleep{1};
+
+  /// How long a peer has to read what was sent before we closed.
+  static constexpr std::chrono::milliseconds kPartTime{200};
+
+  /// An endpoint whose connection is closed, while the peer may still be reading.
+  struct Parting {
+    ucp_ep_h endpoint;
+    std::chrono::steady_clock::time_point deadline;
+  };
 
   struct Entry {
     ConnectionKey key = 0;  // of no connection while `connection` is null
@@ -114,6 +132,7 @@ class UcxTransport final : public Transport, private PollHandler {
   std::vector<UcxConnection*> handshaking_;  // those with a deadline, both sides
   std::vector<UcxConnection*> writable_;     // on_writable is due
   std::vector<UcxConnection*> closing_;      // on_closed is due
+  std::vector<Parting> parting_;
   std::chrono::steady_clock::time_point wake_by_ = std::chrono::steady_clock::time_point::max();
 };
 

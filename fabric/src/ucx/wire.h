@@ -1,8 +1,8 @@
 // What the ucx transport puts on the wire, on top of UCX's own bytes.
 //
-// Two active messages. A handshake message carries one message of Handshake as its data and no
+// Three active messages. A handshake message carries one message of Handshake as its data and no
 // header; UCX names the connection by its reply endpoint. A frame carries a WireHeader as its AM
-// header and the payload as its data.
+// header and the payload as its data. A goodbye, empty, follows the last frame: see UcxTransport.
 //
 // A frame names its connection by a key that the receiver chose and told in the handshake (under
 // the proof), not by UCX's reply endpoint: that saves UCX's lookup, and a late frame of a closed
@@ -21,6 +21,7 @@ namespace godwit::fabric::ucx {
 
 inline constexpr unsigned kHandshakeAm = 0;
 inline constexpr unsigned kFrameAm = 1;
+inline constexpr unsigned kGoodbyeAm = 2;
 
 /// Low half: index in the receiver's table. High half: random, so that no key is used twice.
 using ConnectionKey = std::uint64_t;
