@@ -135,15 +135,14 @@ void Engine::on_closed(fabric::Connection& connection, const Error& reason) {
       wanted = wanted || channel->wanted();
     }
   }
-  // Channels that came over this connection and live on another link's list are found by their own.
-  if (wanted && link.dialing == nullptr) {
-    if (link.connection != nullptr) {
-      for (Channel* channel : std::vector<Channel*>(link.channels)) {
-        if (channel->wanted()) serve(*channel);
-      }
-    } else {
-      dial(link);
-    }
+  if (!wanted || link.dialing != nullptr) return;
+  const bool accepted = connection.established() && !connection.peer().dialed;
+  if (link.connection == nullptr && accepted && !link.next) {
+    // Whoever dialled dials again; both at once would only cross.
+    link.retry = Clock::now() + kAcceptorsPatience;
+  }
+  for (Channel* channel : std::vector<Channel*>(link.channels)) {
+    if (channel->wanted()) serve(*channel);
   }
 }
 
