@@ -123,7 +123,8 @@ class Endpoint {
   Result<Message> call(std::string_view full_name, Bytes request, const Wait& wait = forever);
 
   /// Starts a call; `done` runs once, on this thread, inside a later Godwit call (never inside this
-  /// one). would_block when the window is full. Many may be in flight.
+  /// one). would_block when the window is full; `wait` is the call's own deadline. Many may be in
+  /// flight.
   Result<void> call_async(const Remote& to, Bytes request, ReplyCallback done,
                           const Wait& wait = forever);
 

@@ -66,6 +66,12 @@ unsigned Engine::progress_with_descriptors() {
   return events + fabric_->poll_descriptors();
 }
 
+void Engine::flush() {
+  progress();
+  flush_acks();
+  for (const auto& [connection, link] : connections_) connection->flush();
+}
+
 void Engine::post(std::function<void()> task) {
   {
     const std::lock_guard lock(tasks_mutex_);

@@ -96,7 +96,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   Result<void> run_until(Done&& done, const Wait& wait);
   /// progress() and a look at the descriptors: for callers that do not wait.
   unsigned progress_with_descriptors();
-  void flush() { progress(); }
+  void flush();
   /// Runs `task` on the engine's thread, soon. Any thread.
   void post(std::function<void()> task);
   void wake() noexcept { fabric_->wake(); }
@@ -261,6 +261,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void make_ready(Channel& channel);
   void after_take(Channel& channel);
   void watch(const Remote& remote, int change);
+  void free_if_done(Channel& channel);
   Channel* next_ready(LocalEndpoint& local, bool requests_only);
   void send_notification(Channel& channel);
   void on_notify(Channel& channel, const wire::Header& header, std::span<const std::byte> payload);

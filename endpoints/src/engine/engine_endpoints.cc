@@ -124,7 +124,7 @@ Result<void> Engine::unbind(std::uint32_t index, bool wait_for_directory) {
     }
     fail_channel(*channel, Error{Errc::closed, "the endpoint was unbound", local.name});
   }
-  fabric_->progress();  // pushes out what was posted
+  for (const auto& [connection, link] : connections_) connection->flush();
   // Copies in flight still read granted memory; its owner is told when that is over.
   for (auto& [key, grant] : local.grants) grant->revoked = true;
   const auto users_gone = [&] {

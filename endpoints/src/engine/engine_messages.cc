@@ -159,21 +159,20 @@ Result<void> Engine::send(const Remote& to, Bytes payload, const Wait* wait, boo
   const Number number = enqueue(**channel, Stream::messages, std::move(*frame), wire::Type::message,
                                 rendezvous ? wire::kAckNow : 0, 0, 0);
   if (!rendezvous) return {};
-  bool gone = false;
+  // Watched, the channel stays even if the peer dies: it may have received the message before.
+  watch(to, +1);
   bool received = false;
   auto done = run_until(
       [&] {
-        Channel* now = find(to);
-        gone = now == nullptr || now->dead;
-        if (!gone) {
-          received = channel::distance(number, now->core.out(Stream::messages).acknowledged()) > 0;
-        }
-        return gone || received;
+        const Channel* now = find(to);
+        received = channel::distance(number, now->core.out(Stream::messages).acknowledged()) > 0;
+        return received || now->dead;
       },
       *wait);
-  if (received) return {};
-  Error error = gone ? Error{Errc::endpoint_died, {}, to.id().to_string()} : done.error();
+  Error error = done ? Error{Errc::endpoint_died, {}, to.id().to_string()} : done.error();
   error.outcome = Outcome::unknown;
+  watch(to, -1);
+  if (received) return {};
   return tl::make_unexpected(std::move(error));
 }
 
@@ -368,14 +367,19 @@ Result<Message> Engine::receive(std::uint32_t endpoint, const Remote* from, cons
     // Whoever waits for one peer wants to be told of its death: the channel is kept up meanwhile.
     if (from != nullptr) watch(*from, +1);
     auto done = run_until(look, wait);
-    if (from != nullptr) watch(*from, -1);
+    if (from != nullptr) {
+      watch(*from, -1);
+      channel = find(*from);
+    }
     if (!done) return tl::make_unexpected(done.error());
   }
   if (channel == nullptr) return fail(Errc::endpoint_died, {}, from->id().to_string());
   if (channel->notify_arrived != 0) {
     std::erase(local.notified, channel);
     counters_->receives.add();
-    return Message(channel->remote, std::exchange(channel->notify_arrived, 0));
+    Message message(channel->remote, std::exchange(channel->notify_arrived, 0));
+    free_if_done(*channel);
+    return message;
   }
   if (!channel->has_input()) return fail(Errc::endpoint_died, {}, from->id().to_string());
 
@@ -394,16 +398,29 @@ Result<Message> Engine::receive(std::uint32_t endpoint, const Remote* from, cons
 void Engine::after_take(Channel& channel) {
   if (channel.has_input()) {
     make_ready(channel);
-  } else if (channel.dead && channel.notify_arrived == 0) {
-    free_channel(channel);
+  } else {
+    free_if_done(channel);
   }
 }
 
+/// A watched channel is kept up, and is not freed, until it is watched no more.
 void Engine::watch(const Remote& remote, int change) {
   Channel* channel = find(remote);
-  if (channel == nullptr || channel->dead) return;
+  if (channel == nullptr) return;
   channel->watchers += static_cast<std::uint32_t>(change);
-  if (change > 0) serve(*channel);
+  if (change > 0) {
+    serve(*channel);
+  } else if (channel->watchers == 0 && channel->dead) {
+    free_if_done(*channel);
+  }
+}
+
+/// Lets go of a channel that has ended, once nothing of it is left to take and nobody looks at it.
+void Engine::free_if_done(Channel& channel) {
+  if (channel.dead && !channel.has_input() && channel.notify_arrived == 0 &&
+      channel.watchers == 0 && channel.local->open) {
+    free_channel(channel);
+  }
 }
 
 // --- notifications -----------------------------------------------------------------------------

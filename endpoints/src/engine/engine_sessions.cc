@@ -412,14 +412,11 @@ void Engine::fail_channel(Channel& channel, Error error) {
     out.retained.clear();
   }
   channel.replies_waiting.clear();
-  // What it had sent before is still received; afterwards nothing holds the channel.
-  if (!channel.has_input() && channel.notify_arrived == 0 && channel.local->open) {
-    // Deferred: the caller may be walking a list of channels.
-    post([this, index = channel.index, serial = channel.serial] {
-      Channel* gone = find(index, serial);
-      if (gone != nullptr && gone->dead && !gone->has_input()) free_channel(*gone);
-    });
-  }
+  // What it had sent before is still received; afterwards nothing holds the channel. Deferred: the
+  // caller may be walking a list of channels.
+  post([this, index = channel.index, serial = channel.serial] {
+    if (Channel* gone = find(index, serial)) free_if_done(*gone);
+  });
 }
 
 }  // namespace godwit
