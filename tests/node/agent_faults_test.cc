@@ -108,7 +108,7 @@ TEST_F(AgentFaultsTest, SurvivesMalformedMessages) {
   const auto one = start_agent("one");
   ASSERT_TRUE(one);
   const auto witness = attach(*one);
-  ASSERT_TRUE(bind(*witness, "demo", "witness"));
+  ASSERT_TRUE(bind_at(*witness, "demo", "witness"));
 
   // A good conversation, to be damaged.
   std::string good;
@@ -165,7 +165,7 @@ TEST_F(AgentFaultsTest, AnIdleAgentUsesNoCpu) {
   const auto one = start_agent("one");
   ASSERT_TRUE(one);
   const auto link = attach(*one);
-  ASSERT_TRUE(bind(*link, "demo", "idle"));
+  ASSERT_TRUE(bind_at(*link, "demo", "idle"));
   // Past what follows a start: the load's rewrite, the first sweep's grace.
   std::this_thread::sleep_for(4s);
   const auto before = cpu_ticks(one->pid());
@@ -187,7 +187,7 @@ TEST_F(AgentFaultsTest, AFullDiskUnderTheDirectoryIsAnErrorAndPasses) {
   const auto one = start_agent("one");
   ASSERT_TRUE(one);
   const auto link = attach(*one);
-  const auto before = bind(*link, "demo", "before");
+  const auto before = bind_at(*link, "demo", "before");
   ASSERT_TRUE(before);
 
   {
@@ -198,13 +198,13 @@ TEST_F(AgentFaultsTest, AFullDiskUnderTheDirectoryIsAnErrorAndPasses) {
   }
   Result<EndpointPlace> full = before;
   for (int i = 0; full && i < 200; ++i) {
-    full = bind(*link, "demo", "full/" + std::to_string(i), std::string(4000, 'x'));
+    full = bind_at(*link, "demo", "full/" + std::to_string(i), std::string(4000, 'x'));
   }
   ASSERT_FALSE(full);
   EXPECT_EQ(full.error().code, Errc::no_space) << full.error().to_string();
   EXPECT_TRUE(resolve(*link, "demo/before"));
   ASSERT_EQ(::unlink((small + "/filler").c_str()), 0);
-  const auto after = bind(*link, "demo", "after");
+  const auto after = bind_at(*link, "demo", "after");
   EXPECT_TRUE(after) << after.error().to_string();
 }
 
@@ -230,7 +230,7 @@ TEST_F(AgentFaultsTest, ADcIsUsableOnANodeThatHasItsKeyAlone) {
   EXPECT_EQ(there->create_dc(create).error().code, Errc::name_taken);
 
   const auto link = attach(*two);
-  const auto without = bind(*link, "plant", "pump");
+  const auto without = bind_at(*link, "plant", "pump");
   EXPECT_EQ(without.error().code, Errc::not_found);
   EXPECT_NE(without.error().message.find("no key"), std::string::npos) << without.error().message;
   const auto key = here->export_key("plant");
@@ -239,7 +239,7 @@ TEST_F(AgentFaultsTest, ADcIsUsableOnANodeThatHasItsKeyAlone) {
   EXPECT_EQ(there->import_key("plant", std::string(64, '0')).error().code, Errc::wrong_key);
   EXPECT_EQ(there->import_key("plant", "short").error().code, Errc::invalid_argument);
   ASSERT_TRUE(there->import_key("plant", *key));
-  const auto with = bind(*link, "plant", "pump");
+  const auto with = bind_at(*link, "plant", "pump");
   EXPECT_TRUE(with) << with.error().to_string();
   EXPECT_EQ(here->remove_dc("plant").error().code, Errc::invalid_argument);
   ASSERT_TRUE(unbind(*link, with->id));
@@ -255,7 +255,7 @@ TEST_F(AgentFaultsTest, ListsEndpointsInPagesAndByFilter) {
   for (int i = 0; i < 25; ++i) requests.push_back({"demo", "item/" + std::to_string(i), "engine"});
   ASSERT_TRUE(
       ask<std::vector<Result<EndpointPlace>>>([&](auto done) { a->bind_many(requests, done); }));
-  ASSERT_TRUE(bind(*b, "demo", "other"));
+  ASSERT_TRUE(bind_at(*b, "demo", "other"));
   auto client = node::AdminClient::connect(two->run());
   ASSERT_TRUE(client);
   const auto count = [&](auto set) {

@@ -38,8 +38,9 @@ Result<T> ask(const std::function<void(Resolver::Done<T>)>& start,
   return future.get();
 }
 
-inline Result<EndpointPlace> bind(Resolver& resolver, const std::string& dc,
-                                  const std::string& name, const std::string& address = "engine") {
+inline Result<EndpointPlace> bind_at(Resolver& resolver, const std::string& dc,
+                                     const std::string& name,
+                                     const std::string& address = "engine") {
   return ask<EndpointPlace>([&](auto done) { resolver.bind({dc, name, address}, done); });
 }
 inline Result<EndpointPlace> resolve(Resolver& resolver, const std::string& name) {

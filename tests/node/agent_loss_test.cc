@@ -52,11 +52,11 @@ TEST_F(AgentLossTest, AProcessAttachesAgainToARestartedAgentAndKeepsItsEndpoints
   Told told, far_told;
   a->set_listener(&told);
   b->set_listener(&far_told);
-  const auto named = bind(*a, "demo", "echo");
-  const auto anonymous = bind(*a, "demo", "");
+  const auto named = bind_at(*a, "demo", "echo");
+  const auto anonymous = bind_at(*a, "demo", "");
   ASSERT_TRUE(named && anonymous);
   ASSERT_TRUE(resolve(*b, "demo/echo") && locate(*b, anonymous->id));
-  const auto target = bind(*b, "demo", "target");
+  const auto target = bind_at(*b, "demo", "target");
   ASSERT_TRUE(target && resolve(*a, "demo/target"));
 
   one->kill();
@@ -125,7 +125,7 @@ TEST_F(AgentLossTest, WithoutAnAgentARequestFailsAtItsDeadline) {
   options.request_timeout = 300ms;
   const auto a = AgentLink::attach(options).value();
   one->kill();
-  const auto bound = bind(*a, "demo", "never");
+  const auto bound = bind_at(*a, "demo", "never");
   ASSERT_FALSE(bound);
   EXPECT_EQ(bound.error().code, Errc::agent_unavailable);
   EXPECT_NE(bound.error().message.find(one->run()), std::string::npos) << bound.error().message;
@@ -145,7 +145,7 @@ TEST_F(AgentLossTest, EndpointsOfProcessesThatDiedWithTheAgentAreBuried) {
   holder->kill();
   ASSERT_TRUE(one->launch());
   EXPECT_TRUE(told.wait_state(place->id, EndpointState::dead));
-  EXPECT_TRUE(bind(*b, "demo", "gone"));
+  EXPECT_TRUE(bind_at(*b, "demo", "gone"));
   b->set_listener(nullptr);
 }
 
@@ -155,7 +155,7 @@ TEST_F(AgentLossTest, AStoppedAgentLeavesTheListAndItsProcessesGoOn) {
   const auto a = attach(*one), b = attach(*two);
   Told told;
   a->set_listener(&told);
-  const auto bound = bind(*a, "demo", "echo");
+  const auto bound = bind_at(*a, "demo", "echo");
   ASSERT_TRUE(bound && resolve(*b, "demo/echo"));
   ASSERT_TRUE(listed(*two, "one"));
   EXPECT_EQ(one->stop(), 0);
@@ -194,7 +194,7 @@ TEST_F(AgentLossTest, ALostNodeIsToldAsDeathWithinASecondOrSo) {
   EXPECT_EQ(slow_answer->state, EndpointState::dead);
   EXPECT_LT(std::chrono::steady_clock::now() - lost, 3s);
   // And the name can be taken.
-  EXPECT_TRUE(bind(*b, "demo", "unknown"));
+  EXPECT_TRUE(bind_at(*b, "demo", "unknown"));
 }
 
 TEST_F(AgentLossTest, ALostNodesNameCanBeTakenWithoutAskingFirst) {
@@ -203,11 +203,11 @@ TEST_F(AgentLossTest, ALostNodesNameCanBeTakenWithoutAskingFirst) {
   FakeEngine engine;
   auto holder = start_holder(*one, {"taken"}, engine.address());
   const auto b = attach(*two);
-  EXPECT_EQ(bind(*b, "demo", "taken").error().code, Errc::name_taken);
+  EXPECT_EQ(bind_at(*b, "demo", "taken").error().code, Errc::name_taken);
   engine.close();
   one->kill();
   holder->kill();
-  const auto bound = bind(*b, "demo", "taken");
+  const auto bound = bind_at(*b, "demo", "taken");
   EXPECT_TRUE(bound) << bound.error().to_string();
 }
 
@@ -216,7 +216,7 @@ TEST_F(AgentLossTest, AMissingAgentAloneIsNoDeathWhileTheEngineAnswers) {
   ASSERT_TRUE(one && two);
   FakeEngine engine;
   const auto a = attach(*one), b = attach(*two);
-  const auto bound = bind(*a, "demo", "alive", engine.address());
+  const auto bound = bind_at(*a, "demo", "alive", engine.address());
   ASSERT_TRUE(bound && resolve(*b, "demo/alive"));
   one->kill();
   for (const auto delay : {0ms, 1500ms}) {  // with its record still there, and gone

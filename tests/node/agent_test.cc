@@ -17,7 +17,7 @@ TEST_F(AgentTest, BindsOnOneNodeAndResolvesOnTheOther) {
   EXPECT_EQ(a->listen_host(), "127.0.0.1");
   EXPECT_EQ(a->runtime_directory(), one->run());
 
-  const auto bound = bind(*a, "demo", "echo", "address of a");
+  const auto bound = bind_at(*a, "demo", "echo", "address of a");
   ASSERT_TRUE(bound) << bound.error().to_string();
   EXPECT_EQ(bound->name, "demo/echo");
   EXPECT_EQ(bound->node, "one");
@@ -49,9 +49,9 @@ TEST_F(AgentTest, RefusesATakenNameAndSaysWhoHasIt) {
   const auto one = start_agent("one"), two = start_agent("two");
   ASSERT_TRUE(one && two);
   const auto a = attach(*one), b = attach(*two);
-  ASSERT_TRUE(bind(*a, "demo", "echo"));
+  ASSERT_TRUE(bind_at(*a, "demo", "echo"));
   for (AgentLink* link : {a.get(), b.get()}) {
-    const auto again = bind(*link, "demo", "echo");
+    const auto again = bind_at(*link, "demo", "echo");
     ASSERT_FALSE(again);
     EXPECT_EQ(again.error().code, Errc::name_taken);
     EXPECT_NE(again.error().message.find("node one"), std::string::npos) << again.error().message;
@@ -66,13 +66,13 @@ TEST_F(AgentTest, AnswersErrorsForWhatIsNotThere) {
   EXPECT_EQ(resolve(*a, "nowhere/echo").error().code, Errc::not_found);
   EXPECT_EQ(resolve(*a, "no slash").error().code, Errc::invalid_argument);
   EXPECT_EQ(resolve(*a, std::string("demo/a\x01b")).error().code, Errc::invalid_argument);
-  EXPECT_EQ(bind(*a, "nowhere", "echo").error().code, Errc::not_found);
-  EXPECT_EQ(bind(*a, "demo", std::string(300, 'x')).error().code, Errc::invalid_argument);
-  EXPECT_EQ(bind(*a, "demo", "big", std::string(5000, 'x')).error().code, Errc::too_large);
+  EXPECT_EQ(bind_at(*a, "nowhere", "echo").error().code, Errc::not_found);
+  EXPECT_EQ(bind_at(*a, "demo", std::string(300, 'x')).error().code, Errc::invalid_argument);
+  EXPECT_EQ(bind_at(*a, "demo", "big", std::string(5000, 'x')).error().code, Errc::too_large);
   EXPECT_EQ(locate(*a, {1, 4'000'000, 1}).error().code, Errc::not_found);
   EXPECT_EQ(unbind(*a, {1, 4'000'000, 1}).error().code, Errc::not_found);
   // Odd, but allowed.
-  const auto odd = bind(*a, "demo", "grüße/../ %2F\"'");
+  const auto odd = bind_at(*a, "demo", "grüße/../ %2F\"'");
   ASSERT_TRUE(odd) << odd.error().to_string();
   EXPECT_EQ(resolve(*a, "demo/grüße/../ %2F\"'")->id, odd->id);
 }
@@ -83,14 +83,14 @@ TEST_F(AgentTest, UnbindFreesTheNameAndTellsThoseWhoResolvedIt) {
   const auto a = attach(*one), b = attach(*two);
   Told told;
   b->set_listener(&told);
-  const auto first = bind(*a, "demo", "echo");
+  const auto first = bind_at(*a, "demo", "echo");
   ASSERT_TRUE(first);
   ASSERT_TRUE(resolve(*b, "demo/echo"));
   ASSERT_TRUE(unbind(*a, first->id));
   EXPECT_TRUE(told.wait_state(first->id, EndpointState::unbound));
   EXPECT_EQ(b->cached("demo/echo"), nullptr);
   EXPECT_EQ(resolve(*b, "demo/echo").error().code, Errc::not_found);
-  const auto second = bind(*b, "demo", "echo");
+  const auto second = bind_at(*b, "demo", "echo");
   ASSERT_TRUE(second);
   EXPECT_NE(second->lineage, first->lineage);
   EXPECT_NE(second->id, first->id);
@@ -107,7 +107,7 @@ TEST_F(AgentTest, WaitsForAnEndpointToAppearAndToGo) {
   std::promise<Result<EndpointPlace>> appeared;
   b->wait_bound("demo/late", [&](Result<EndpointPlace> r) { appeared.set_value(std::move(r)); });
   auto appears = appeared.get_future();
-  const auto bound = bind(*a, "demo", "late");
+  const auto bound = bind_at(*a, "demo", "late");
   ASSERT_TRUE(bound);
   ASSERT_EQ(appears.wait_for(kPatience), std::future_status::ready);
   EXPECT_EQ(appears.get()->id, bound->id);
@@ -149,7 +149,7 @@ TEST_F(AgentTest, TellsOfAKilledProcessWithinASecond) {
   EXPECT_EQ(went.get_future().wait_for(kPatience), std::future_status::ready);
   EXPECT_EQ(locate(*far, place->id)->state, EndpointState::dead);
   // The name of the dead is free.
-  EXPECT_TRUE(bind(*far, "demo", "victim"));
+  EXPECT_TRUE(bind_at(*far, "demo", "victim"));
   near->set_listener(nullptr);
   far->set_listener(nullptr);
 }
@@ -159,9 +159,9 @@ TEST_F(AgentTest, ACleanExitFreesTheNamesAtOnce) {
   ASSERT_TRUE(one);
   auto holder = start_holder(*one, {"a", "b", "c"});
   const auto link = attach(*one);
-  EXPECT_EQ(bind(*link, "demo", "b").error().code, Errc::name_taken);
+  EXPECT_EQ(bind_at(*link, "demo", "b").error().code, Errc::name_taken);
   EXPECT_EQ(holder->close_and_wait(), 0);
-  for (const char* name : {"a", "b", "c"}) EXPECT_TRUE(bind(*link, "demo", name)) << name;
+  for (const char* name : {"a", "b", "c"}) EXPECT_TRUE(bind_at(*link, "demo", name)) << name;
 }
 
 TEST_F(AgentTest, BindsManyAtOnceAndAnswersInOrder) {

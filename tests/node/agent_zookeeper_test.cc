@@ -27,13 +27,13 @@ TEST_F(AgentRealZooKeeperTest, KnownNamesOutliveItAndNewBindsFailClearlyUntilItI
   options.runtime_directory = two->run();
   options.request_timeout = 1500ms;
   const auto b = AgentLink::attach(options).value();
-  const auto bound = bind(*a, "demo", "echo");
+  const auto bound = bind_at(*a, "demo", "echo");
   ASSERT_TRUE(bound) << bound.error().to_string();
   ASSERT_TRUE(resolve(*b, "demo/echo"));
 
   zookeeper_->stop();
   EXPECT_EQ(resolve(*b, "demo/echo")->id, bound->id);
-  const auto refused = bind(*b, "demo", "new");
+  const auto refused = bind_at(*b, "demo", "new");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::agent_unavailable);
   EXPECT_NE(refused.error().message.find("directory cannot be reached"), std::string::npos)
@@ -43,7 +43,7 @@ TEST_F(AgentRealZooKeeperTest, KnownNamesOutliveItAndNewBindsFailClearlyUntilItI
   ASSERT_TRUE(zookeeper_->wait_serving(20s));
   Result<EndpointPlace> again = fail(Errc::agent_unavailable);
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (!again && std::chrono::steady_clock::now() < deadline) again = bind(*b, "demo", "new");
+  while (!again && std::chrono::steady_clock::now() < deadline) again = bind_at(*b, "demo", "new");
   EXPECT_TRUE(again) << again.error().to_string();
   EXPECT_EQ(resolve(*a, "demo/echo")->id, bound->id);
 }
