@@ -207,36 +207,35 @@ void TcpConnection::flush() {
 }
 
 void TcpConnection::write(Time now) {
-  pacer_.wrote(now);
   full_ = false;
-  while (!queue_.empty()) {
-    std::array<iovec, kVectors> vectors;
-    const SendQueue::Gathered gathered = queue_.gather(transport_.staging(), vectors);
-    ssize_t sent = 0;
-    if (gathered.vectors == 1) {
-      sent = ::send(socket_.get(), vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL);
-    } else {
-      msghdr message{};
-      message.msg_iov = vectors.data();
-      message.msg_iovlen = gathered.vectors;
-      sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
-    }
-    if (sent < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) {
-        full_ = true;
-        return;
-      }
+  while (open() && !full_ && !queue_.empty()) write_once(now);
+  pacer_.wrote(now, std::chrono::steady_clock::now());
+  if (open() && queue_.empty() && (watched_ & EPOLLOUT) != 0) watch(EPOLLIN);
+}
+
+void TcpConnection::write_once(Time now) {
+  std::array<iovec, kVectors> vectors;
+  const SendQueue::Gathered gathered = queue_.gather(transport_.staging(), vectors);
+  ssize_t sent = 0;
+  if (gathered.vectors == 1) {
+    sent = ::send(socket_.get(), vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL);
+  } else {
+    msghdr message{};
+    message.msg_iov = vectors.data();
+    message.msg_iovlen = gathered.vectors;
+    sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+  }
+  if (sent < 0) {
+    if (errno == EINTR) return;
+    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) {
       return fail_socket("cannot send to the peer", errno);
     }
-    queue_.consume(static_cast<std::size_t>(sent));
-    transport_.add_undelivered(*this, now);
-    if (static_cast<std::size_t>(sent) < gathered.bytes) {
-      full_ = true;
-      return;
-    }
+    full_ = true;
+    return;
   }
-  if ((watched_ & EPOLLOUT) != 0) watch(EPOLLIN);
+  queue_.consume(static_cast<std::size_t>(sent));
+  transport_.add_undelivered(*this, now);
+  full_ = static_cast<std::size_t>(sent) < gathered.bytes;
 }
 
 bool TcpConnection::check_delivery() {

@@ -85,6 +85,7 @@ class TcpConnection final : public Connection, private PollHandler {
   Result<void> take_handshake_bytes(std::span<const std::byte> bytes);
   void refuse() noexcept;
   void queued();
+  void write_once(Time now);
   void watch(std::uint32_t events);
   void fail_socket(const char* what, int error);
 
