@@ -32,10 +32,9 @@ std::unique_ptr<Transport> make_loopback(TransportContext& context, const Offer&
 
 template <const char* tls>
 std::unique_ptr<Transport> make_ucx(TransportContext& context, const Offer& offer) {
-  if (offer) return nullptr;
   UcxOptions options;
   options.tls = tls;
-  auto made = make_ucx_transport(context, options);
+  auto made = make_ucx_transport(context, options, offer.value_or(Handshake::Offer{}));
   return made ? std::move(*made) : nullptr;
 }
 constexpr char kUcxTcp[] = "tcp";

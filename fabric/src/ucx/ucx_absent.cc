@@ -5,7 +5,8 @@
 
 namespace godwit::fabric {
 
-Result<std::unique_ptr<Transport>> make_ucx_transport(TransportContext&, UcxOptions) {
+Result<std::unique_ptr<Transport>> make_ucx_transport(TransportContext&, UcxOptions,
+                                                      Handshake::Offer) {
   return fail(Errc::not_supported,
               "this build has no UCX: install its development package and configure with "
               "GODWIT_UCX=ON");

@@ -18,9 +18,9 @@ bool ucx_available() noexcept {
   return true;
 }
 
-Result<std::unique_ptr<Transport>> make_ucx_transport(TransportContext& context,
-                                                      UcxOptions options) {
-  auto transport = ucx::UcxTransport::create(context, std::move(options));
+Result<std::unique_ptr<Transport>> make_ucx_transport(TransportContext& context, UcxOptions options,
+                                                      Handshake::Offer offer) {
+  auto transport = ucx::UcxTransport::create(context, std::move(options), std::move(offer));
   if (!transport) return tl::make_unexpected(transport.error());
   return std::unique_ptr<Transport>(std::move(*transport));
 }
@@ -40,14 +40,15 @@ void erase_one(std::vector<T>& from, const T& what) {
 }  // namespace
 
 Result<std::unique_ptr<UcxTransport>> UcxTransport::create(TransportContext& context,
-                                                           UcxOptions options) {
+                                                           UcxOptions options,
+                                                           Handshake::Offer offer) {
   if (options.rendezvous_threshold <= kSmallPayload)
     return fail(Errc::invalid_argument,
                 "UcxOptions::rendezvous_threshold must be above " + std::to_string(kSmallPayload));
   auto worker = Worker::create(options, context.listen_host);
   if (!worker) return tl::make_unexpected(worker.error());
   std::unique_ptr<UcxTransport> transport(
-      new UcxTransport(context, std::move(options), std::move(*worker)));
+      new UcxTransport(context, std::move(options), std::move(offer), std::move(*worker)));
   if (auto done = transport->worker_->set_handler(kHandshakeAm, &on_handshake, transport.get());
       !done)
     return tl::make_unexpected(done.error());
@@ -61,9 +62,13 @@ Result<std::unique_ptr<UcxTransport>> UcxTransport::create(TransportContext& con
   return transport;
 }
 
-UcxTransport::UcxTransport(TransportContext& context, UcxOptions options,
+UcxTransport::UcxTransport(TransportContext& context, UcxOptions options, Handshake::Offer offer,
                            std::unique_ptr<Worker> worker)
-    : context_(context), options_(std::move(options)), worker_(std::move(worker)) {
+    : context_(context),
+      options_(std::move(options)),
+      offer_(std::move(offer)),
+      worker_(std::move(worker)) {
+  offer_.max_payload = std::min(offer_.max_payload, context_.max_payload);
   eager_.op_attr_mask =
       UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
   eager_.cb.send = &UcxTransport::on_sent;
@@ -138,8 +143,7 @@ ConnectionKey UcxTransport::make_key() {
 }
 
 Handshake::Offer UcxTransport::offer(ConnectionKey key) const {
-  Handshake::Offer result;
-  result.max_payload = context_.max_payload;
+  Handshake::Offer result = offer_;
   result.transport_data = encode_key(key);
   return result;
 }

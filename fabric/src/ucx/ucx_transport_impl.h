@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "godwit/fabric/handshake.h"
 #include "godwit/fabric/poller.h"
 #include "godwit/fabric/transport.h"
 #include "godwit/fabric/ucx_options.h"
@@ -28,8 +29,8 @@ namespace godwit::fabric::ucx {
 
 class UcxTransport final : public Transport, private PollHandler {
  public:
-  static Result<std::unique_ptr<UcxTransport>> create(TransportContext& context,
-                                                      UcxOptions options);
+  static Result<std::unique_ptr<UcxTransport>> create(TransportContext& context, UcxOptions options,
+                                                      Handshake::Offer offer = {});
   /// Closes all connections without telling of it, and waits up to a second for UCX to let go of
   /// the frames it refers to.
   ~UcxTransport() override;
@@ -63,7 +64,8 @@ class UcxTransport final : public Transport, private PollHandler {
   static void on_endpoint_error(void* context, ucp_ep_h endpoint, ucs_status_t status);
 
  private:
-  UcxTransport(TransportContext& context, UcxOptions options, std::unique_ptr<Worker> worker);
+  UcxTransport(TransportContext& context, UcxOptions options, Handshake::Offer offer,
+               std::unique_ptr<Worker> worker);
 
   void on_ready(std::uint32_t) override {}  // the engine calls progress() after it slept
   UcxConnection& add(Handshake handshake, ConnectionKey key, std::optional<UcxSockaddr> target);
@@ -110,6 +112,7 @@ class UcxTransport final : public Transport, private PollHandler {
 
   TransportContext& context_;
   UcxOptions options_;
+  Handshake::Offer offer_;
   OpPool<SendOp> sends_;
   OpPool<ReceiveOp> receives_;
   std::unique_ptr<Worker> worker_;
