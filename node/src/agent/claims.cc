@@ -36,6 +36,11 @@ Known from_claim(const endpoints::proto::Place& place, const std::string* dc_nam
   known.record.set_engine_address(place.engine_address());
   return std::make_shared<const KnownEndpoint>(std::move(known));
 }
+
+// Anything else will be the same at the next try: what a process claims may be any nonsense.
+bool passes_with_time(Errc code) {
+  return code == Errc::agent_unavailable || code == Errc::no_space || code == Errc::system;
+}
 }  // namespace
 
 Claims::Claims(EventLoop& loop, coord::Directory& directory, DcTable& dcs, ProcessTable& processes,
@@ -165,7 +170,7 @@ void Claims::confirmed(const Confirmation& item, Result<Known> result) {
       // Unbound meanwhile.
     } else if (result) {
       held->second.endpoint = *result;
-    } else if (result.error().code == Errc::not_found) {
+    } else if (!passes_with_time(result.error().code)) {
       const Known gone = held->second.endpoint->with_state(coord::proto::DEAD);
       process->held.erase(held);
       spdlog::warn("process {} no longer holds {}: {}", process->pid, gone->label(),

@@ -92,29 +92,30 @@ void DirectoryCache::locate(const std::string& dc, std::uint32_t slot, SessionNu
 
 void DirectoryCache::subscribe(const std::string& dc, const endpoints::proto::Place& known,
                                SessionNumber session) {
-  const std::string name =
-      known.name().size() > dc.size() ? known.name().substr(dc.size() + 1) : "";
-  auto check = [this, session, known](Result<Known> result) {
+  // What a process says need not fit together: a name of another DC is none.
+  const auto parsed = EndpointName::parse(known.name());
+  const std::string name = parsed && parsed->dc == dc ? std::string(parsed->name) : "";
+  auto check = [this, dc, name, session, known](Result<Known> result) {
     if (!result && result.error().code != Errc::not_found) return;  // Read again when it can be.
-    const bool unchanged = result && *result != nullptr && (*result)->id() == id_of(known) &&
-                           (*result)->record.epoch() == known.epoch() &&
-                           static_cast<std::uint32_t>((*result)->record.state()) == known.state();
-    if (unchanged) return;
-    if (!result || *result == nullptr || (*result)->id() != id_of(known)) {
+    const KnownEndpoint* now = result && *result != nullptr ? result->get() : nullptr;
+    if (now == nullptr || now->id() != id_of(known)) {
       KnownEndpoint former;
-      former.dc = known.name().substr(0, known.name().find('/'));
+      former.dc = dc;
+      former.record.set_name(name);
       former.record.set_dc(known.dc());
       former.record.set_slot(known.slot());
       former.record.set_generation(known.generation());
-      if (!known.name().empty()) former.record.set_name(known.name().substr(former.dc.size() + 1));
       former.record.set_epoch(known.epoch());
       former.record.set_lineage(known.lineage());
       former.record.set_state(coord::proto::UNBOUND);
       former.record.mutable_owner()->set_node(known.node());
       former.record.mutable_owner()->set_process(known.process());
       push_(session, former);
+    } else if (now->record.epoch() == known.epoch() &&
+               static_cast<std::uint32_t>(now->record.state()) == known.state()) {
+      return;
     }
-    if (result && *result != nullptr) push_(session, **result);
+    if (now != nullptr) push_(session, *now);
   };
   const auto deadline = coord::after(kBackgroundLimit);
   // Subscribed before the answer: with the directory away the answer is an error.
