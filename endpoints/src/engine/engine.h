@@ -328,8 +328,9 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   std::array<fabric::ConnectionCounters, 6>
       closed_sums_{};  // of connections that are gone, by kind
 
-  std::vector<Channel*> pump_;     // channels with frames that could not be sent yet
-  std::vector<Channel*> ack_due_;  // channels that owe an acknowledgement
+  std::vector<Channel*> pump_;                    // channels with frames that could not be sent yet
+  std::vector<Channel*> ack_due_;                 // channels that owe an acknowledgement
+  std::vector<Channel*> pumping_, ack_flushing_;  // the same lists while they are gone through
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
   std::deque<std::pair<PendingCall*, Result<Message>>> completions_;  // asynchronous ones
   std::vector<Copy*> copies_;                         // this engine is the requester

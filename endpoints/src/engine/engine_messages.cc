@@ -115,13 +115,13 @@ void Engine::want_pump(Channel& channel) {
 }
 
 void Engine::run_pump() {
-  std::vector<Channel*> channels;
-  channels.swap(pump_);
-  for (Channel* channel : channels) {
+  pumping_.swap(pump_);
+  for (Channel* channel : pumping_) {
     channel->in_pump = false;
     pump(*channel);
     if (channel->has_unsent() && channel->core.attached()) want_pump(*channel);
   }
+  pumping_.clear();
 }
 
 /// The channel, once its window has a slot. `wait` null: would_block instead of waiting.
@@ -244,14 +244,15 @@ void Engine::send_ack(Channel& channel) {
 
 void Engine::flush_acks() {
   if (ack_due_.empty()) return;
-  std::vector<Channel*> due;
-  due.swap(ack_due_);
-  for (Channel* channel : due) {
+  // Swapped with a list that keeps its memory: nothing is allocated.
+  ack_flushing_.swap(ack_due_);
+  for (Channel* channel : ack_flushing_) {
     channel->ack_due = false;
     const bool owes = channel->core.in(Stream::messages).received() != channel->told[0] ||
                       channel->core.in(Stream::replies).received() != channel->told[1];
     if (owes) send_ack(*channel);
   }
+  ack_flushing_.clear();
 }
 
 // --- receiving ---------------------------------------------------------------------------------
