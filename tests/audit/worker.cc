@@ -210,13 +210,13 @@ bool Worker::issue(Peer& peer) {
   bytes_.assign(peer.next_size, filling(operation.number));
   std::memcpy(bytes_.data(), &operation, sizeof operation);
   if (operation.is_call != 0) ++peer.in_flight;
-  const auto accepted = operation.is_call == 0
-                            ? me_.try_send(*peer.remote, bytes_)
-                            : me_.call_async(
-                                  *peer.remote, bytes_,
-                                  [this, &peer, call = operation.call](
-                                      godwit::Result<Message> reply) { finish(peer, call, reply); },
-                                  0ms);
+  const auto accepted =
+      operation.is_call == 0
+          ? me_.try_send(*peer.remote, bytes_)
+          : me_.call_async(*peer.remote, bytes_,
+                           [this, &peer, call = operation.call](godwit::Result<Message> reply) {
+                             finish(peer, call, reply);
+                           });
   if (accepted) {
     ++accepted_;
     peer.next.reset();
