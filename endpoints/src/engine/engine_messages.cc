@@ -12,7 +12,7 @@ Result<fabric::FramePtr> Engine::make_frame(Bytes payload) {
   if (payload.size() <= fabric::kSmallPayload) [[likely]] {
     fabric::FramePtr frame = fabric_->frames().allocate(static_cast<std::uint32_t>(payload.size()));
     if (frame == nullptr) return fail(Errc::no_memory);
-    std::memcpy(frame->small(), payload.data(), payload.size());
+    std::ranges::copy(payload, frame->small());
     return frame;
   }
   auto buffer = allocate(payload.size());
@@ -79,7 +79,7 @@ bool Engine::transmit(Channel& channel, Stream stream, fabric::Frame& frame) {
     if (payload.size() <= fabric::kSmallPayload) {
       copy = fabric_->frames().allocate(frame.header.length);
       if (copy == nullptr) return false;
-      std::memcpy(copy->small(), payload.data(), payload.size());
+      std::ranges::copy(payload, copy->small());
     } else {
       auto made = make_frame(Bytes(payload));
       if (!made) return false;
@@ -290,7 +290,7 @@ void Engine::on_sequenced(Channel& channel, const fabric::FrameHeader& frame,
   }
   kept->header = frame;
   if (large.empty()) {
-    std::memcpy(kept->small(), payload.data(), payload.size());
+    std::ranges::copy(payload, kept->small());
   } else {
     kept->large = std::move(large);
   }
