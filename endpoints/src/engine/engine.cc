@@ -106,9 +106,10 @@ bool Engine::idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wai
                        Error& error) {
   const Clock::time_point now = Clock::now();
   if (!timers_.empty() && timers_.top().when <= now) run_timers(now);
+  bool ready = false;
   if (now - last_descriptors_ >= kDescriptorInterval) {
     last_descriptors_ = now;
-    if (fabric_->poll_descriptors() != 0) return true;
+    ready = fabric_->poll_descriptors() != 0;
   }
   if (wait.stop().stop_requested()) {
     error = Error{Errc::cancelled, {}, {}};
@@ -120,7 +121,7 @@ bool Engine::idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wai
     error = Error{Errc::deadline_exceeded, {}, {}};
     return false;
   }
-  if (quiet == 0) return true;
+  if (quiet == 0 || ready) return true;
   if (quiet == kQuietRound) idle_since = now;
   flush_acks();
   if (idle_since == Clock::time_point{}) idle_since = now;
