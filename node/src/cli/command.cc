@@ -7,21 +7,6 @@
 #include "godwit/endpoint_id.h"
 
 namespace godwit::node::cli {
-namespace {
-
-// CLI11 reports what a validator returns.
-template <typename Check>
-CLI::Validator validator(Check check) {
-  return CLI::Validator(
-      [check](std::string& value) {
-        auto result = check(value);
-        return result ? std::string() : printable(result.error().message);
-      },
-      "");
-}
-
-}  // namespace
-
 std::string_view version() noexcept {
   return GODWIT_VERSION;
 }
@@ -48,40 +33,57 @@ CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string
   return group;
 }
 
+// CLI11 reports what a validator returns.
+CLI::Validator checked_by(std::function<Result<void>(const std::string&)> check) {
+  return CLI::Validator(
+      [check = std::move(check)](std::string& text) {
+        const auto result = check(text);
+        return result ? std::string() : printable(result.error().message);
+      },
+      "");
+}
+
 CLI::Option* add_size(CLI::App* command, const std::string& name, std::uint64_t& target,
                       const std::string& help) {
   return command
       ->add_option_function<std::string>(
           name, [&target](const std::string& text) { target = parse_size(text).value(); }, help)
       ->type_name("SIZE")
-      ->check(size_validator());
-}
-
-CLI::Validator size_validator() {
-  return validator(parse_size);
+      ->check(checked_by([](const std::string& text) -> Result<void> {
+        const auto size = parse_size(text);
+        if (!size) return tl::make_unexpected(size.error());
+        return {};
+      }));
 }
 
 CLI::Option* add_duration(CLI::App* command, const std::string& name,
-                          std::chrono::nanoseconds& target, const std::string& help) {
+                          std::chrono::nanoseconds& target, const std::string& help,
+                          std::chrono::nanoseconds at_least) {
   return command
       ->add_option_function<std::string>(
           name, [&target](const std::string& text) { target = parse_duration(text).value(); }, help)
       ->type_name("TIME")
-      ->check(validator(parse_duration));
+      ->check(checked_by([at_least](const std::string& text) -> Result<void> {
+        const auto duration = parse_duration(text);
+        if (!duration) return tl::make_unexpected(duration.error());
+        if (*duration >= at_least) return {};
+        return fail(Errc::invalid_argument,
+                    "must be at least " + human_time(static_cast<double>(at_least.count())));
+      }));
 }
 
 CLI::Option* add_count(CLI::App* command, const std::string& name, std::uint64_t& target,
-                       const std::string& help) {
+                       const std::string& help, std::uint64_t limit) {
   // The parser's own conversion takes "-1" for the largest number.
   return command->add_option(name, target, help)
       ->type_name("N")
-      ->check(validator([](const std::string& text) -> Result<void> {
+      ->check(checked_by([limit](const std::string& text) -> Result<void> {
         std::uint64_t number = 0;
         const char* end = text.data() + text.size();
         const auto [stopped, error] = std::from_chars(text.data(), end, number);
-        if (error == std::errc() && stopped == end && number > 0) return {};
+        if (error == std::errc() && stopped == end && number > 0 && number <= limit) return {};
         return fail(Errc::invalid_argument,
-                    "'" + printable(text) + "' is no count: write a number from 1 on");
+                    "'" + printable(text) + "' is no number from 1 to " + std::to_string(limit));
       }));
 }
 
@@ -89,17 +91,21 @@ CLI::Option* add_endpoint_name(CLI::App* command, std::string& target, const std
   return command->add_option("name", target, help)
       ->required()
       ->type_name("DC/NAME")
-      ->check(validator([](const std::string& name) { return EndpointName::parse(name); }));
+      ->check(checked_by([](const std::string& text) -> Result<void> {
+        const auto name = EndpointName::parse(text);
+        if (!name) return tl::make_unexpected(name.error());
+        return {};
+      }));
 }
 
 CLI::Option* add_dc_name(CLI::App* command, const std::string& option, std::string& target,
                          const std::string& help) {
   return command->add_option(option, target, help)
       ->type_name("DC")
-      ->check(validator([](const std::string& name) -> Result<void> {
-        if (name.find('/') != std::string::npos)
+      ->check(checked_by([](const std::string& text) -> Result<void> {
+        if (text.find('/') != std::string::npos)
           return fail(Errc::invalid_argument, "a DC's name has no '/'");
-        return check_name("a DC's name", name);
+        return check_name("a DC's name", text);
       }));
 }
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,13 +46,17 @@ CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string
 /// parse_duration(). `target` holds the default.
 CLI::Option* add_size(CLI::App* command, const std::string& name, std::uint64_t& target,
                       const std::string& help);
-CLI::Validator size_validator();
 CLI::Option* add_duration(CLI::App* command, const std::string& name,
-                          std::chrono::nanoseconds& target, const std::string& help);
+                          std::chrono::nanoseconds& target, const std::string& help,
+                          std::chrono::nanoseconds at_least = {});
 
-/// A number from 1 on.
+/// A number from 1 to `limit`.
 CLI::Option* add_count(CLI::App* command, const std::string& name, std::uint64_t& target,
-                       const std::string& help);
+                       const std::string& help,
+                       std::uint64_t limit = std::numeric_limits<std::uint64_t>::max());
+
+/// Any other argument that `check` accepts or refuses with a sentence, while parsing.
+CLI::Validator checked_by(std::function<Result<void>(const std::string&)> check);
 
 /// A full endpoint name ("demo/web/fs"), checked while parsing.
 CLI::Option* add_endpoint_name(CLI::App* command, std::string& target, const std::string& help);

@@ -36,8 +36,6 @@ struct CreateOptions {
 };
 
 Result<void> create(const Context& context, const CreateOptions& options) {
-  if (options.max_endpoints > std::numeric_limits<std::uint32_t>::max())
-    return fail(Errc::invalid_argument, "--max-endpoints is limited to 2^32-1");
   auto agent = AdminClient::connect(context.run);
   if (!agent) return tl::make_unexpected(agent.error());
   endpoints::proto::CreateDcRequest request;
@@ -208,7 +206,7 @@ void add_dc_commands(CLI::App& app, Context& context) {
       ->delimiter(',')
       ->type_name("A,B");
   add_count(command, "--max-endpoints", creating->max_endpoints,
-            "Endpoints at most (default: no limit)");
+            "Endpoints at most (default: no limit)", std::numeric_limits<std::uint32_t>::max());
   add_size(command, "--max-message", creating->max_message,
            "Bytes of a message at most (default: the fabric's limit)");
 

@@ -48,19 +48,20 @@ Result<void> send(const Context& context, const MessageOptions& options) {
   if (!payload) return tl::make_unexpected(payload.error());
   auto peer = Peer::find(context, "send", options.peer);
   if (!peer) return tl::make_unexpected(peer.error());
-  const auto sent =
-      options.rendezvous
-          ? peer->endpoint.send_rendezvous(peer->remote, bytes_of(*payload), peer->deadline)
-          : peer->endpoint.send(peer->remote, bytes_of(*payload), peer->deadline);
-  if (!sent) return sent;
-  if (!options.rendezvous)
-    if (auto left = peer->hand_over(); !left) return left;
+  Result<bool> received = true;
+  if (options.rendezvous) {
+    auto sent = peer->endpoint.send_rendezvous(peer->remote, bytes_of(*payload), peer->deadline);
+    if (!sent) return sent;
+  } else {
+    received = peer->deliver(bytes_of(*payload));
+    if (!received) return tl::make_unexpected(received.error());
+  }
   if (context.json) {
     print_json({{"name", options.peer.name},
                 {"id", peer->remote.id().to_string()},
                 {"transport", transport_name(*peer->process, peer->endpoint, peer->remote)},
                 {"size", payload->size()},
-                {"received", options.rendezvous ? Json(true) : Json()}});
+                {"received", *received}});
   }
   return {};
 }
@@ -84,8 +85,7 @@ Result<void> notify(const Context& context, const MessageOptions& options) {
   if (!bits) return tl::make_unexpected(bits.error());
   auto peer = Peer::find(context, "notify", options.peer);
   if (!peer) return tl::make_unexpected(peer.error());
-  if (auto notified = peer->endpoint.notify(peer->remote, *bits); !notified) return notified;
-  if (auto left = peer->hand_over(); !left) return left;
+  if (auto delivered = peer->deliver(*bits); !delivered) return delivered;
   if (context.json) {
     print_json(
         {{"name", options.peer.name}, {"id", peer->remote.id().to_string()}, {"bits", *bits}});
@@ -162,7 +162,12 @@ void add_message_commands(CLI::App& app, Context& context) {
   add_peer_options(command, notifying->peer);
   command->add_option("bits", notifying->bits, "A number from 1 to 2^64-1, as 5 or 0x5")
       ->required()
-      ->type_name("BITS");
+      ->type_name("BITS")
+      ->check(checked_by([](const std::string& text) -> Result<void> {
+        const auto bits = parse_bits(text);
+        if (!bits) return tl::make_unexpected(bits.error());
+        return {};
+      }));
 
   const auto waiting = std::make_shared<WaitOptions>();
   command = add_command(app, context,

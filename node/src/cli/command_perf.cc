@@ -1,6 +1,7 @@
 // godwit perf server|client
 #include <array>
 #include <cstdio>
+#include <limits>
 #include <memory>
 
 #include "cli/command.h"
@@ -38,10 +39,13 @@ Result<void> serve(const Context& context, const ServerOptions& options) {
   return endpoint->unbind();
 }
 
+// Another default for copies than for messages.
+constexpr std::uint64_t kDefaultSize = std::numeric_limits<std::uint64_t>::max();
+
 struct ClientOptions {
   PeerChoice peer;
   std::string test = "call";
-  std::optional<std::uint64_t> size;
+  std::uint64_t size = kDefaultSize;
   std::string direction = "both";
   PerfPlan plan;
 };
@@ -93,7 +97,7 @@ Json json_of(const PerfRun& run) {
 Result<void> measure_and_show(const Context& context, const ClientOptions& options) {
   const bool copy = options.test == "copy";
   PerfPlan plan = options.plan;
-  plan.size = options.size.value_or(copy ? std::uint64_t{1} << 20 : 64);
+  plan.size = options.size != kDefaultSize ? options.size : copy ? std::uint64_t{1} << 20 : 64;
   const std::uint64_t largest = copy ? perf::kMaxCopy : kMaxMessage;
   if (plan.size > largest) {
     return fail(Errc::too_large, "--size " + std::to_string(plan.size) + " is above the " +
@@ -156,13 +160,7 @@ void add_client(CLI::App& group, Context& context) {
   command->add_option("--test", options->test, "call, pingpong, stream or copy (default: call)")
       ->check(CLI::IsMember({"call", "pingpong", "stream", "copy"}))
       ->type_name("TEST");
-  command
-      ->add_option_function<std::string>(
-          "--size",
-          [options](const std::string& text) { options->size = parse_size(text).value(); },
-          "Bytes of payload (default: 64; copy: 1MiB)")
-      ->type_name("SIZE")
-      ->check(size_validator());
+  add_size(command, "--size", options->size, "Bytes of payload (default: 64; copy: 1MiB)");
   CLI::Option* seconds = add_duration(command, "--seconds", options->plan.duration,
                                       "How long to measure (default: 3)");
   add_count(command, "--count", options->plan.count, "Operations to measure instead")

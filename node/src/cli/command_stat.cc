@@ -101,7 +101,8 @@ void add_stat_command(CLI::App& app, Context& context) {
       [&context, options] { return stat(context, *options); });
   command->add_option("process", options->process,
                       "A pid, or a process's number as 'godwit ps' has it");
-  add_duration(command, "--watch", options->watch, "Show rates over each interval of this length");
+  add_duration(command, "--watch", options->watch, "Show rates over each interval of this length",
+               Ticker::kShortest);
   add_count(command, "--count", options->count, "With --watch: end after N intervals");
 }
 

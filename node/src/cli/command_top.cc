@@ -238,7 +238,8 @@ void add_top_command(CLI::App& app, Context& context) {
                    "  godwit top --interval 250ms\n"
                    "  godwit top --count 10 > rates.txt"},
       [&context, options] { return Top(context, *options).run(); });
-  add_duration(command, "--interval", options->interval, "Time between two readings (default: 1s)");
+  add_duration(command, "--interval", options->interval, "Time between two readings (default: 1s)",
+               Ticker::kShortest);
   add_count(command, "--count", options->count, "End after N intervals");
 }
 

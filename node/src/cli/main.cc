@@ -23,12 +23,12 @@ constexpr const char* kFooter =
     "A name is DC/NAME, as demo/echo. Sizes: 64, 4k, 1MiB. Times: 200us, 50ms, 2s.\n"
     "'godwit COMMAND --help' has examples.\n\n"
     "Exit codes: 0 done; 1 failed, with 'godwit: CODE: sentence' on standard error; 2 the command\n"
-    "line was wrong and nothing happened.";
+    "line could not be understood and nothing happened.";
 
 int report(const Error& error) {
   const std::string text = describe(error);
   std::fwrite(text.data(), 1, text.size(), stderr);
-  return error.code == Errc::invalid_argument ? kUsage : kFailed;
+  return kFailed;
 }
 
 int run(int argc, char** argv) {

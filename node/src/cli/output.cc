@@ -59,7 +59,8 @@ std::string_view hint(const Error& error) {
     case Errc::not_supported:
       return "'godwit fabric' shows what this build and machine offer";
     case Errc::no_memory:
-      return "see 'ulimit -l' and the limits in docs/cli.md; use fewer or smaller messages";
+      return "'ulimit -l' limits memory that is registered with a device; or use fewer or smaller "
+             "messages";
     default:
       return "";
   }

@@ -1,5 +1,6 @@
 #include "cli/peer.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -34,10 +35,35 @@ Result<Peer> Peer::find(const Context& context, std::string_view command, const 
   return peer;
 }
 
-// A message sent with send() lives in this process until it was passed on, and the API tells only
-// of its receipt by the application (rendezvous), which may be far away. But a copy is answered by
-// the peer's engine alone and in order behind the message. So this asks for a byte of a grant that
-// does not exist: the refusal says that everything before it has arrived.
+Result<bool> Peer::deliver(Bytes payload) {
+  // Most peers receive at once, and a receipt tells more than the arrival.
+  constexpr auto kSoon = std::chrono::milliseconds(100);
+  const auto soon = std::min(Wait::Clock::now() + kSoon, deadline.until());
+  const auto sent = endpoint.send_rendezvous(remote, payload, soon);
+  if (sent) return true;
+  if (sent.error().code != Errc::deadline_exceeded) return tl::make_unexpected(sent.error());
+  if (auto arrived = hand_over(); !arrived) return tl::make_unexpected(arrived.error());
+  return false;
+}
+
+Result<void> Peer::deliver(std::uint64_t bits) {
+  if (auto notified = endpoint.notify(remote, bits); !notified) return notified;
+  constexpr auto kSoon = std::chrono::seconds(1);
+  const bool connected =
+      process
+          ->run_until([&] { return process->transport_to(endpoint, remote).has_value(); },
+                      std::min(Wait::Clock::now() + kSoon, deadline.until()))
+          .has_value();
+  auto arrived = hand_over();
+  // A peer that was reached and has ended since may have ended because of these very bits.
+  if (!arrived && connected && arrived.error().code == Errc::endpoint_died) return {};
+  return arrived;
+}
+
+// What was sent lives in this process until it was passed on, and of its arrival at the peer's
+// process the API does not tell. But a copy is answered by the peer's engine alone, and in order
+// behind the message. So this asks for a byte of a grant that does not exist: the refusal says that
+// everything before it has arrived.
 Result<void> Peer::hand_over() {
   const GrantRef none{.owner = remote.id(), .key = 0, .length = 1, .rights = Rights::read};
   std::array<std::byte, 1> nothing{};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -34,7 +35,13 @@ struct Peer {
   static Result<Peer> find(const Context& context, std::string_view command,
                            const PeerChoice& choice, std::stop_token stop = {});
 
-  /// Waits until what was sent is with the peer's process, so that this one may end.
+  /// Sends a message and waits until the peer has received it or, if it does not do so soon, until
+  /// it is with the peer's process, so that this one may end. Whether it was received.
+  Result<bool> deliver(Bytes payload);
+  /// The same for bits, of which nobody tells if they were received.
+  Result<void> deliver(std::uint64_t bits);
+
+ private:
   Result<void> hand_over();
 };
 

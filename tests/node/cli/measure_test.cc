@@ -148,6 +148,10 @@ TEST_F(CliPerf, Sizes) {
   const Said copy = node_.godwit({"perf", "client", "demo/perf", "--test", "copy", "--size", "5g"});
   EXPECT_EQ(copy.status, 1);
   EXPECT_TRUE(copy.errors.starts_with("godwit: too_large: ")) << copy.errors;
+  const Said nothing =
+      node_.godwit({"perf", "client", "demo/perf", "--test", "copy", "--size", "0"});
+  EXPECT_EQ(nothing.status, 1);
+  EXPECT_NE(nothing.errors.find("nothing to copy"), std::string::npos) << nothing.errors;
 }
 
 TEST_F(CliPerf, TextSaysWhatWasMeasured) {
@@ -175,7 +179,7 @@ TEST_F(CliPerf, EndsEarlyByCtrlCWithWhatItHas) {
 }
 
 TEST_F(CliPerf, ServesClientsOneAfterTheOther) {
-  const std::string large = "64m";
+  const std::string large = "16m";
   for (int i = 0; i < 3; ++i)
     measure({"--test", "copy", "--count", "1", "--size", large, "--direction", "to"});
   EXPECT_EQ(node_.godwit({"ping", "demo/perf", "-c", "2", "--interval", "0"}).status, 0);

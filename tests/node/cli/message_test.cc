@@ -61,6 +61,12 @@ TEST_F(CliMessage, ErrorsOfCalls) {
   EXPECT_EQ(no_file.status, 1);
   EXPECT_NE(no_file.errors.find("/nonexistent"), std::string::npos) << no_file.errors;
 
+  for (const char* digits : {"abc", "xy"}) {
+    const Said no_hex = node_.godwit({"call", "demo/nobody", "--hex", digits});
+    EXPECT_EQ(no_hex.status, 1);
+    EXPECT_TRUE(no_hex.errors.starts_with("godwit: invalid_argument: ")) << no_hex.errors;
+  }
+
   const std::string file = node_.folder() + "/huge";
   std::ofstream(file) << std::string((16 << 20) + 1, 'x');
   const Said huge = node_.godwit({"call", "demo/nobody", "--file", file});
@@ -146,12 +152,41 @@ TEST_F(CliMessage, SendHandsOverBeforeItEnds) {
       expected += text;
       ASSERT_EQ(node_.godwit({"send", "demo/log", text, "--transport", transport}).status, 0);
     }
-    ASSERT_EQ(node_.godwit({"send", "demo/log", "--file", file, "--transport", transport}).status,
-              0);
+    // The receiver writes more than its pipe takes, so it must be read before the sender may end.
+    const auto sender = node_.start({"send", "demo/log", "--file", file, "--transport", transport});
     EXPECT_EQ(receiver->wait(), 0) << transport << receiver->errors();
+    EXPECT_EQ(sender->wait(), 0) << transport << sender->errors();
     EXPECT_TRUE(receiver->output() == expected + large)
         << transport << ": " << receiver->output().size() << " bytes";
   }
+}
+
+// The receiver has what it wanted and ends: that must not look like a failure to the sender.
+TEST_F(CliMessage, AReceiverThatEndsHasReceived) {
+  for (const std::string transport : {"shm", "tcp"}) {
+    for (int i = 0; i < 5; ++i) {
+      auto receiver = node_.bound({"receive", "demo/once", "--count", "1"});
+      const Said sent = node_.godwit({"send", "demo/once", "x", "--transport", transport});
+      EXPECT_EQ(sent.status, 0) << transport << sent.errors;
+      EXPECT_EQ(receiver->wait(), 0);
+      receiver = node_.bound({"receive", "demo/once", "--count", "1"});
+      const Said notified = node_.godwit({"notify", "demo/once", "1", "--transport", transport});
+      EXPECT_EQ(notified.status, 0) << transport << notified.errors;
+      EXPECT_EQ(receiver->wait(), 0);
+    }
+  }
+}
+
+TEST_F(CliMessage, SendSaysWhetherItArrived) {
+  const auto server = node_.bound({"perf", "server", "demo/perf"});
+  const Said received = node_.godwit({"send", "demo/perf", "x", "--json"});
+  EXPECT_EQ(received.status, 0) << received.errors;
+  EXPECT_EQ(received.json()["received"], true);
+  server->stop();
+  const Said stuck = node_.godwit({"send", "demo/perf", "x", "--timeout", "500ms"});
+  EXPECT_EQ(stuck.status, 1);
+  EXPECT_TRUE(stuck.errors.starts_with("godwit: deadline_exceeded: ")) << stuck.errors;
+  server->signal(SIGCONT);
 }
 
 TEST_F(CliMessage, RendezvousWaitsForTheReceiver) {
