@@ -155,7 +155,8 @@ TEST_F(AgentLossTest, AStoppedAgentLeavesTheListAndItsProcessesGoOn) {
   const auto a = attach(*one), b = attach(*two);
   Told told;
   a->set_listener(&told);
-  const auto bound = bind_at(*a, "demo", "echo");
+  const FakeEngine engine;
+  const auto bound = bind_at(*a, "demo", "echo", engine.address());
   ASSERT_TRUE(bound && resolve(*b, "demo/echo"));
   ASSERT_TRUE(listed(*two, "one"));
   EXPECT_EQ(one->stop(), 0);

@@ -13,6 +13,7 @@ using namespace std::chrono_literals;
 constexpr auto kLookAgain = 100ms;
 constexpr auto kOrphanLimit = 10s;
 constexpr auto kWriteLimit = 5s;
+constexpr auto kReadLimit = 2s;
 }  // namespace
 
 Judge::Judge(EventLoop& loop, coord::Directory& directory, NodeTable& nodes, Prober& prober,
@@ -135,8 +136,29 @@ void Judge::decide(std::uint64_t number) {
   if (*it->engine == ProbeResult::answered && absent < kOrphanLimit) {
     return finish(number, Verdict::alive);
   }
-  if (absent >= node_grace_) return finish(number, Verdict::lost);
+  if (absent >= node_grace_) return confirm_absence(number);
   again_after(number, std::chrono::ceil<std::chrono::milliseconds>(node_grace_ - absent) + 1ms);
+}
+
+void Judge::confirm_absence(std::uint64_t number) {
+  Case* it = find(number);
+  it->probing = true;
+  directory_.get_node(it->endpoint->record.owner().node(), coord::after(kReadLimit),
+                      on_loop<coord::NodeEntry>(
+                          loop_, lifetime_, [this, number](coord::Result<coord::NodeEntry> node) {
+                            Case* asked = find(number);
+                            if (asked == nullptr) return;
+                            asked->probing = false;
+                            if (node) {
+                              nodes_.refresh();
+                              again_after(number, kLookAgain);
+                            } else if (node.error().code == coord::Errc::no_node) {
+                              finish(number, Verdict::lost);
+                            } else {
+                              // Without the directory nobody can be called lost.
+                              finish(number, Verdict::alive);
+                            }
+                          }));
 }
 
 void Judge::again_after(std::uint64_t number, std::chrono::milliseconds delay) {

@@ -6,9 +6,11 @@
 //   1. Nobody answers at the agent's port nor at the engine's while their host does (connections
 //   are
 //      refused): lost, whatever the directory still believes.
-//   2. The node's record is gone for longer than the grace, and its agent does not answer: lost,
-//      unless the engine accepts connections. For kOrphanLimit that is believed, then not any more:
-//      by then the port may be somebody else's.
+//   2. The node's record is gone for longer than the grace (and still, when read afresh: a watch
+//   may
+//      lag behind a node's return), and its agent does not answer: lost, unless the engine accepts
+//      connections. For kOrphanLimit that is believed, then not any more: by then the port may be
+//      somebody else's.
 //   3. Everything else: alive as far as anybody knows.
 // An owner found lost is marked dead in the directory before anybody is told, so that nobody is
 // told of a death that is not final.
@@ -60,6 +62,7 @@ class Judge {
   void look(std::uint64_t number);
   void probe_engine(std::uint64_t number);
   void decide(std::uint64_t number);
+  void confirm_absence(std::uint64_t number);
   void again_after(std::uint64_t number, std::chrono::milliseconds delay);
   void finish(std::uint64_t number, Verdict verdict);
   Case* find(std::uint64_t number);
