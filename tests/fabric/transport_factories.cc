@@ -1,6 +1,7 @@
 #include "fabric/transport_factories.h"
 
 #include "godwit/fabric/loopback.h"
+#include "shm/shm_transport.h"
 #include "tcp/tcp_transport.h"
 #include "ucx/ucx_transport.h"
 
@@ -30,6 +31,12 @@ std::unique_ptr<Transport> make_loopback(TransportContext& context, const Offer&
   return hub.make_transport(context, offer.value_or(Handshake::Offer{}));
 }
 
+std::unique_ptr<Transport> make_shm(TransportContext& context, const Offer& offer) {
+  if (offer) return nullptr;  // shm makes its own
+  auto made = shm::ShmTransport::create(context, {});
+  return made ? std::move(*made) : nullptr;
+}
+
 template <const char* tls>
 std::unique_ptr<Transport> make_ucx(TransportContext& context, const Offer& offer) {
   UcxOptions options;
@@ -45,6 +52,7 @@ constexpr char kUcxPosix[] = "posix,tcp";
 std::vector<TransportFactory> transport_factories() {
   std::vector<TransportFactory> factories = {
       {"loopback", make_loopback, false},
+      {"shm", make_shm},
       {"tcp", make_tcp},
       {"tcp_narrow", make_narrow_tcp},
   };
