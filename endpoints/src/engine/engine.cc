@@ -25,6 +25,7 @@ Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<Resolver> resolve
   engine->fabric_ = std::move(*made);
   engine->address_blob_ = engine->fabric_->address().serialize();
   engine->spin_ = options.spin;
+  engine->mailbox_->open(*engine->fabric_);
   return engine;
 }
 
@@ -38,6 +39,7 @@ Engine::Engine(std::shared_ptr<Resolver> resolver, EngineCounters* counters)
 }
 
 Engine::~Engine() {
+  mailbox_->close();
   counters_->in_use.set(0);
   for (const auto& channel : channels_) {
     if (channel != nullptr) fail_copies(*channel, Error{Errc::closed, {}, {}});
@@ -72,23 +74,8 @@ void Engine::flush() {
   for (const auto& [connection, link] : connections_) connection->flush();
 }
 
-void Engine::post(std::function<void()> task) {
-  {
-    const std::lock_guard lock(tasks_mutex_);
-    tasks_.push_back(std::move(task));
-    has_tasks_.store(true, std::memory_order_release);
-  }
-  if (!on_own_thread()) wake();
-}
-
 void Engine::run_tasks() {
-  std::vector<std::function<void()>> tasks;
-  {
-    const std::lock_guard lock(tasks_mutex_);
-    tasks.swap(tasks_);
-    has_tasks_.store(false, std::memory_order_relaxed);
-  }
-  for (auto& task : tasks) task();
+  for (const Mailbox::Task& task : mailbox_->take()) task();
 }
 
 void Engine::run_completions() {
@@ -139,7 +126,7 @@ bool Engine::idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wai
 }
 
 void Engine::sleep(Clock::time_point until) {
-  if (has_tasks_.load(std::memory_order_acquire) || !completions_.empty()) return;
+  if (mailbox_->has_mail() || !completions_.empty()) return;
   update_counters();
   counters_->sleeps.add();
   const Clock::time_point before = Clock::now();

@@ -30,6 +30,7 @@
 
 #include "engine/channel.h"
 #include "engine/copies.h"
+#include "engine/mailbox.h"
 #include "engine/wire.h"
 #include "godwit/counters.h"
 #include "godwit/endpoint.h"
@@ -98,7 +99,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   unsigned progress_with_descriptors();
   void flush();
   /// Runs `task` on the engine's thread, soon. Any thread.
-  void post(std::function<void()> task);
+  void post(std::function<void()> task) { mailbox_->post(std::move(task)); }
   void wake() noexcept { fabric_->wake(); }
 
   // --- endpoints (engine_endpoints.cc) -----------------------------------------------------------
@@ -341,14 +342,12 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   std::chrono::nanoseconds spin_{};
   unsigned busy_rounds_ = 0;
 
-  std::atomic<bool> has_tasks_{false};
-  std::mutex tasks_mutex_;
-  std::vector<std::function<void()>> tasks_;
+  std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
 };
 
 inline unsigned Engine::progress() {
   unsigned events = fabric_->progress();
-  if (has_tasks_.load(std::memory_order_relaxed)) [[unlikely]] {
+  if (mailbox_->has_mail()) [[unlikely]] {
     run_tasks();
     ++events;
   }

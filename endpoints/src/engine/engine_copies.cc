@@ -164,17 +164,15 @@ void Engine::start_push(Channel& channel, std::uint32_t token, const std::shared
     return;
   }
   resolver_->locate(
-      target, [weak = weak_from_this(), push, index = local.index](Result<EndpointPlace> place) {
-        auto engine = weak.lock();
-        if (engine == nullptr) return;
+      target, [this, mailbox = mailbox_, push, index = local.index](Result<EndpointPlace> place) {
         auto shared = std::make_shared<Result<EndpointPlace>>(std::move(place));
-        engine->post([raw = engine.get(), push, index, shared] {
-          auto remote = *shared ? raw->reach(*raw->endpoints_[index], **shared)
+        mailbox->post([this, push, index, shared] {
+          auto remote = *shared ? reach(*endpoints_[index], **shared)
                                 : Result<Remote>(tl::make_unexpected(shared->error()));
           if (remote) {
-            raw->start_copy(*raw->find(*remote), push->copy);
+            start_copy(*find(*remote), push->copy);
           } else {
-            raw->finish_copy(push->copy, tl::make_unexpected(remote.error()));
+            finish_copy(push->copy, tl::make_unexpected(remote.error()));
           }
         });
       });

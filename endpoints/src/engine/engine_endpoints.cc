@@ -12,12 +12,10 @@ Result<T> Engine::ask(std::function<void(Resolver::Done<T>)> question, const Wai
     std::optional<Result<T>> result;
   };
   auto answer = std::make_shared<Answer>();
-  question([answer, weak = weak_from_this()](Result<T> result) {
+  question([answer, mailbox = mailbox_](Result<T> result) {
     // The answer is handed over on the engine's thread, so that `answer` needs no lock.
-    if (auto engine = weak.lock()) {
-      auto shared = std::make_shared<Result<T>>(std::move(result));
-      engine->post([answer, shared] { answer->result = std::move(*shared); });
-    }
+    auto shared = std::make_shared<Result<T>>(std::move(result));
+    mailbox->post([answer, shared] { answer->result = std::move(*shared); });
   });
   auto done = run_until([&] { return answer->result.has_value(); }, wait);
   if (!done) return tl::make_unexpected(done.error());

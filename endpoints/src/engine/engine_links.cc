@@ -152,17 +152,15 @@ void Engine::on_writable(fabric::Connection&) {
 
 void Engine::locate(Channel& channel) {
   if (std::exchange(channel.locating, true)) return;
-  resolver_->locate(channel.remote, [weak = weak_from_this(), index = channel.index,
+  resolver_->locate(channel.remote, [this, mailbox = mailbox_, index = channel.index,
                                      serial = channel.serial](Result<EndpointPlace> place) {
-    if (auto engine = weak.lock()) {
-      auto shared = std::make_shared<Result<EndpointPlace>>(std::move(place));
-      engine->post([raw = engine.get(), index, serial, shared] {
-        Channel* asked = raw->find(index, serial);
-        if (asked == nullptr || asked->dead) return;
-        asked->locating = false;
-        raw->located(*asked, *shared);
-      });
-    }
+    auto shared = std::make_shared<Result<EndpointPlace>>(std::move(place));
+    mailbox->post([this, index, serial, shared] {
+      Channel* asked = find(index, serial);
+      if (asked == nullptr || asked->dead) return;
+      asked->locating = false;
+      located(*asked, *shared);
+    });
   });
 }
 
