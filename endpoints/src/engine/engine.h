@@ -305,7 +305,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
 
   static constexpr unsigned kQuietRound = 64;  // empty polls between two looks at the clock
   static constexpr auto kDescriptorInterval = std::chrono::microseconds(20);
-  static constexpr auto kAcceptorsPatience = std::chrono::milliseconds(50);
+  static constexpr auto kAcceptorsPatience = std::chrono::milliseconds(400);
   static constexpr unsigned kMaxUnanswered = 3;
   static constexpr auto kProbeInterval = std::chrono::milliseconds(200);
   static constexpr auto kAttachTimeout = std::chrono::milliseconds(200);
