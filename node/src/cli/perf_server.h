@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <stop_token>
 #include <vector>
 
 #include "cli/perf_protocol.h"
