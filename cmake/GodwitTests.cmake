@@ -16,6 +16,12 @@ set(GODWIT_TEST_ENVIRONMENT
     "UBSAN_OPTIONS=print_stacktrace=1"
     "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan.supp:halt_on_error=1:second_deadlock_stack=1")
 
+if(GODWIT_SANITIZE STREQUAL "thread")
+  # UCX patches mmap, madvise and others of the process; the C library calls them at the end of a
+  # thread, when the sanitizer's own state is gone already, and it crashes in UCX's lock.
+  list(APPEND GODWIT_TEST_ENVIRONMENT "UCX_MEM_MMAP_HOOK_MODE=none")
+endif()
+
 # A sanitizer slows a test several times.
 if(GODWIT_SANITIZE)
   # UCX patches munmap and the like as soon as it is loaded, also when the thread sanitizer itself

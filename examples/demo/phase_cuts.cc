@@ -45,7 +45,7 @@ Result<void> show_cuts(Stage& stage) {
   });
   if (!ran) return ran;
 
-  std::uint64_t written = 0, lost = 0, doubled = 0, unanswered = 0, cuts = 0;
+  std::uint64_t written = 0, lost = 0, doubled = 0, unanswered = 0, cuts = 0, repeated = 0;
   bool carried_on = true, changed = true;
   for (std::size_t i = 0; i < writers.size(); ++i) {
     const WorkerLine& result = *writers[i]->find("result");
@@ -64,6 +64,7 @@ Result<void> show_cuts(Stage& stage) {
     doubled += row.doubled;
     unanswered += row.calls - std::min(row.calls, result.number("answered"));
     cuts += row.cuts;
+    repeated += result.number("repeated");
     const auto steps = static_cast<std::uint64_t>(
         std::count(journeys[i].path.begin(), journeys[i].path.end(), ',') + 1);
     carried_on = carried_on && result.number("stuck") == 0 && row.cuts >= steps;
@@ -73,7 +74,9 @@ Result<void> show_cuts(Stage& stage) {
   stage.live.end(std::to_string(written) + " messages and calls, " + std::to_string(cuts) +
                  " cuts");
   stage.report.promise("a cut connection is carried on over the transport named next",
-                       carried_on && changed, std::to_string(cuts) + " cuts under load");
+                       carried_on && changed,
+                       std::to_string(cuts) + " cuts under load, " + std::to_string(repeated) +
+                           " repeated because another transport was sooner");
   stage.report.promise("nothing is lost, doubled or reordered by it",
                        written > 0 && lost == 0 && doubled == 0 && unanswered == 0,
                        std::to_string(written) + " sent, " + std::to_string(lost) + " lost, " +

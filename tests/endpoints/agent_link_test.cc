@@ -339,6 +339,47 @@ TEST_F(AgentLinkTest, RefusesAnAgentOfAnotherVersionAndOneThatTalksNonsense) {
   }
 }
 
+// The agent takes text that is not UTF-8 for no message and ends the connection: sent once, it
+// would be repeated on each new one.
+TEST_F(AgentLinkTest, NeverSendsANameThatIsNone) {
+  std::optional<Conversation> agent;
+  const auto link = attach(options(), agent);
+  ASSERT_TRUE(link);
+  const std::string bad = "demo/\xff\xfe";
+  Expect<EndpointPlace> resolved, waited, bound;
+  Expect<void> ended;
+  Expect<std::uint32_t> found;
+  link->resolve(bad, resolved.done());
+  EXPECT_EQ(link->wait_bound(bad, waited.done()), 0u);
+  EXPECT_EQ(link->wait_unbound(bad, ended.done()), 0u);
+  link->find_dc("\xff", found.done());
+  link->bind({"demo", "\xff", "engine"}, bound.done());
+  EXPECT_EQ(resolved.get().error().code, Errc::invalid_argument);
+  EXPECT_EQ(waited.get().error().code, Errc::invalid_argument);
+  EXPECT_EQ(ended.get().error().code, Errc::invalid_argument);
+  EXPECT_EQ(found.get().error().code, Errc::invalid_argument);
+  EXPECT_EQ(bound.get().error().code, Errc::invalid_argument);
+
+  // In a batch the others are bound, and answered in their places.
+  Expect<std::vector<Result<EndpointPlace>>> many;
+  link->bind_many({{"demo", "a", "engine"},
+                   {"demo", "\xff", "engine"},
+                   {"demo", "big", std::string(5000, 'x')},
+                   {"demo", "b", "other"}},
+                  many.done());
+  const auto request = agent->receive();
+  ASSERT_TRUE(request && request->has_bind());
+  ASSERT_EQ(request->bind().items_size(), 2);
+  agent->bound(*request, 4);
+  const auto results = many.get();
+  ASSERT_TRUE(results);
+  EXPECT_EQ((*results)[0]->id.slot, 4u);
+  EXPECT_EQ((*results)[1].error().code, Errc::invalid_argument);
+  EXPECT_EQ((*results)[2].error().code, Errc::too_large);
+  EXPECT_EQ((*results)[3]->id.slot, 5u);
+  EXPECT_EQ((*results)[3]->engine_address, "other");
+}
+
 TEST_F(AgentLinkTest, ComesBackAfterNonsense) {
   std::optional<Conversation> agent;
   const auto link = attach(options(), agent);

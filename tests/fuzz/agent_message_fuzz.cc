@@ -1,5 +1,7 @@
 // The byte stream between process and agent: whatever the pieces in which bytes come, the same
 // messages are cut from them, and each parses or does not.
+#include <google/protobuf/stubs/logging.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +31,9 @@ std::vector<std::string> cut(const std::uint8_t* data, std::size_t size, std::si
   }
   return messages;
 }
+
+// protobuf has a line to say of every text that is not UTF-8.
+[[maybe_unused]] auto* const kSilence = google::protobuf::SetLogHandler(nullptr);
 
 }  // namespace
 

@@ -21,7 +21,7 @@ using namespace std::chrono_literals;
 constexpr std::size_t kChannels = 10'000;
 // docs/architecture.md, "Memory": what one idle channel costs at each of its two ends, with its
 // entries in the engine's tables and the directory's cache.
-constexpr double kBytesPerChannelEnd = 2048;
+constexpr double kBytesPerChannelEnd = 1024;
 
 std::size_t resident_bytes() {
   std::ifstream file("/proc/self/statm");

@@ -4,6 +4,7 @@
 
 #include "agent_link/link.h"
 #include "agent_link/place_codec.h"
+#include "godwit/fabric/address.h"
 
 namespace godwit {
 
@@ -26,6 +27,15 @@ Result<T> unexpected_answer() {
   return fail(Errc::protocol_error, "the agent answered something else than what was asked");
 }
 
+// Answers without the agent, as everything is answered: on the link's thread. No ticket has number
+// 0.
+template <typename T>
+Resolver::Ticket refuse(Link& link, Resolver::Done<T> done, Error error) {
+  link.post(
+      [done = std::move(done), error = std::move(error)] { done(tl::make_unexpected(error)); });
+  return 0;
+}
+
 void set_id(const EndpointId& id, auto& message) {
   message.set_dc(id.dc);
   message.set_slot(id.slot);
@@ -43,11 +53,16 @@ struct BindMany {
   }
 };
 
-void take_batch(Link& link, const Request& request, std::size_t first, Result<Response> answer,
-                BindMany& all) {
-  const auto& bind = request.bind();
+// One message of it: its items, and which requests they are.
+struct Batch {
+  Request request;
+  std::vector<std::size_t> positions;
+};
+
+void take_batch(Link& link, const Batch& batch, Result<Response> answer, BindMany& all) {
+  const auto& bind = batch.request.bind();
   for (int i = 0; i < bind.items_size(); ++i) {
-    auto& result = all.results[first + static_cast<std::size_t>(i)];
+    auto& result = all.results[batch.positions[static_cast<std::size_t>(i)]];
     if (!answer) {
       result = tl::make_unexpected(answer.error());
     } else if (i >= answer->bind().results_size()) {
@@ -62,6 +77,20 @@ void take_batch(Link& link, const Request& request, std::size_t first, Result<Re
     }
   }
   all.batch_done();
+}
+
+// What the agent would take for no message must not be sent: it would end the connection, and be
+// repeated on the next.
+Result<void> check(const BindRequest& request) {
+  if (auto valid = check_name("a DC's name", request.dc); !valid) return valid;
+  if (!request.name.empty()) {
+    if (auto valid = check_name("an endpoint's name", request.name); !valid) return valid;
+  }
+  if (request.engine_address.size() > fabric::EngineAddress::kMaxBlob) {
+    return fail(Errc::too_large, "an engine's address is longer than " +
+                                     std::to_string(fabric::EngineAddress::kMaxBlob) + " bytes");
+  }
+  return {};
 }
 
 }  // namespace
@@ -102,13 +131,9 @@ void AgentLink::bind_many(const std::vector<BindRequest>& requests,
   all->done = std::move(done);
 
   // Cut first, asked after: the number of batches must be known before the first answer.
-  struct Batch {
-    std::size_t first;
-    Request request;
-  };
   std::vector<Batch> batches;
   for (std::size_t next = 0; next < requests.size();) {
-    Batch batch{next, {}};
+    Batch batch;
     auto& bind = *batch.request.mutable_bind();
     bind.set_nonce(link.next_nonce());
     std::unordered_map<std::string_view, std::uint32_t> addresses;
@@ -117,6 +142,10 @@ void AgentLink::bind_many(const std::vector<BindRequest>& requests,
            static_cast<std::size_t>(bind.items_size()) < agent_protocol::kMaxBatch;
          ++next) {
       const BindRequest& request = requests[next];
+      if (auto valid = check(request); !valid) {
+        all->results[next] = tl::make_unexpected(std::move(valid.error()));
+        continue;
+      }
       const auto [address, fresh] = addresses.emplace(
           request.engine_address, static_cast<std::uint32_t>(bind.engine_addresses_size()));
       if (fresh) bind.add_engine_addresses(request.engine_address);
@@ -124,10 +153,11 @@ void AgentLink::bind_many(const std::vector<BindRequest>& requests,
       item.set_dc(request.dc);
       item.set_name(request.name);
       item.set_engine_address(address->second);
+      batch.positions.push_back(next);
       bytes +=
           request.dc.size() + request.name.size() + (fresh ? request.engine_address.size() : 0);
     }
-    batches.push_back(std::move(batch));
+    if (!batch.positions.empty()) batches.push_back(std::move(batch));
   }
   if (batches.empty()) {
     link.post([all] { all->done(std::move(all->results)); });
@@ -135,12 +165,12 @@ void AgentLink::bind_many(const std::vector<BindRequest>& requests,
   }
   all->unanswered = batches.size();
   for (Batch& batch : batches) {
+    Request request = batch.request;
     // The items are needed again to read the answer: a reply leaves out what the asker knows.
-    auto asked = std::make_shared<const Request>(batch.request);
-    link.ask(std::move(batch.request), Link::Limit::timed,
-             [&link, all, asked, first = batch.first](Result<Response> answer) {
-               take_batch(link, *asked, first, std::move(answer), *all);
-             });
+    auto asked = std::make_shared<const Batch>(std::move(batch));
+    link.ask(std::move(request), Link::Limit::timed, [&link, all, asked](Result<Response> answer) {
+      take_batch(link, *asked, std::move(answer), *all);
+    });
   }
 }
 
@@ -168,9 +198,7 @@ void AgentLink::resolve(std::string_view full_name, Done<EndpointPlace> done) {
   Link& link = impl_->link;
   std::string name(full_name);
   if (auto parsed = EndpointName::parse(name); !parsed) {
-    link.post([done = std::move(done), error = std::move(parsed.error())] {
-      done(tl::make_unexpected(error));
-    });
+    refuse(link, std::move(done), std::move(parsed.error()));
     return;
   }
   Request request;
@@ -210,6 +238,9 @@ void AgentLink::locate(EndpointId id, Done<EndpointPlace> done) {
 
 Resolver::Ticket AgentLink::wait_bound(std::string_view full_name, Done<EndpointPlace> done) {
   Link& link = impl_->link;
+  if (auto parsed = EndpointName::parse(full_name); !parsed) {
+    return refuse(link, std::move(done), std::move(parsed.error()));
+  }
   Request request;
   request.mutable_wait_bound()->set_name(std::string(full_name));
   return link.ask(
@@ -228,6 +259,9 @@ Resolver::Ticket AgentLink::wait_bound(std::string_view full_name, Done<Endpoint
 }
 
 Resolver::Ticket AgentLink::wait_unbound(std::string_view full_name, Done<void> done) {
+  if (auto parsed = EndpointName::parse(full_name); !parsed) {
+    return refuse(impl_->link, std::move(done), std::move(parsed.error()));
+  }
   Request request;
   request.mutable_wait_unbound()->set_name(std::string(full_name));
   return impl_->link.ask(std::move(request), Link::Limit::unlimited,
@@ -248,6 +282,10 @@ void AgentLink::find_dc(std::string_view dc, Done<std::uint32_t> done) {
   Link& link = impl_->link;
   if (const auto known = link.dc_id(dc)) {
     link.post([done = std::move(done), id = *known] { done(id); });
+    return;
+  }
+  if (auto valid = check_name("a DC's name", dc); !valid) {
+    refuse(link, std::move(done), std::move(valid.error()));
     return;
   }
   Request request;

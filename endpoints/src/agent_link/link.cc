@@ -23,6 +23,7 @@ constexpr auto kLastBackoff = 500ms;
 // A socket that refuses may be that of an agent that is just being restarted.
 constexpr auto kAttachPatience = 1s;
 constexpr auto kDetachPatience = 1s;
+constexpr std::size_t kMaxProgramName = 255;
 
 std::uint64_t random_number() {
   std::uint64_t number = 0;
@@ -32,8 +33,13 @@ std::uint64_t random_number() {
   return number;
 }
 
+// A file name may be any bytes, a message's text is UTF-8.
 std::string program_name(const std::string& given) {
-  return given.empty() ? std::string(program_invocation_short_name) : given;
+  std::string name = given.empty() ? std::string(program_invocation_short_name) : given;
+  for (char& byte : name) {
+    if (byte < ' ' || byte > '~') byte = '?';
+  }
+  return name.substr(0, kMaxProgramName);
 }
 
 }  // namespace

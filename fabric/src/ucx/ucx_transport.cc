@@ -56,7 +56,10 @@ Result<std::unique_ptr<UcxTransport>> UcxTransport::create(TransportContext& con
     return tl::make_unexpected(done.error());
   if (auto done = transport->worker_->set_handler(kFrameAm, &on_frame, transport.get()); !done)
     return tl::make_unexpected(done.error());
-  if (auto done = context.poller.add(transport->worker_->event_fd(), EPOLLIN, *transport); !done)
+  // Edge-triggered: UCX's descriptor stays readable until UCX is progressed, as by the timer of its
+  // keepalives, and whoever sleeps has progressed until there was nothing left (arm()).
+  if (auto done = context.poller.add(transport->worker_->event_fd(), EPOLLIN | EPOLLET, *transport);
+      !done)
     return tl::make_unexpected(done.error());
   transport->watched_ = true;
   return transport;

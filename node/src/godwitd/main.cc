@@ -1,4 +1,5 @@
 // godwitd: the daemon of a node. Flags over the configuration file over the defaults.
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -86,6 +87,9 @@ int main(int argc, char** argv) {
                 config->keys.c_str());
     return 0;
   }
+  // Malformed bytes end their connection, with our own line; protobuf's would be anybody's to
+  // provoke.
+  google::protobuf::SetLogHandler(nullptr);
   spdlog::set_default_logger(spdlog::stderr_color_mt("godwitd"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::set_level(
