@@ -164,20 +164,15 @@ TEST_F(CliMessage, SendHandsOverBeforeItEnds) {
 // The receiver has what it wanted and ends: that must not look to the sender as if nothing was
 // received. Over tcp the directory's news of the end may overtake the acknowledgement in the
 // socket; the sender then cannot know, and says so.
-// Disabled: over tcp a process that exits with unread bytes resets the connection, which can take
-// its last acknowledgement along. The mend (a half-close and a drain at the end) comes with the
-// next change.
+// Disabled: over tcp the sender is sometimes told endpoint_died although its message was received.
+// The cause has not been traced. Two suspects: the directory's news of the end overtakes the
+// acknowledgement that lies unread in the socket, or the reset at exit takes it along.
 TEST_F(CliMessage, DISABLED_AReceiverThatEndsHasReceived) {
   for (const std::string transport : {"shm", "tcp"}) {
     for (int i = 0; i < 5; ++i) {
       auto receiver = node_.bound({"receive", "demo/once", "--count", "1"});
       const Said sent = node_.godwit({"send", "demo/once", "x", "--transport", transport});
-      if (transport == "shm" || sent.status != 1) {
-        EXPECT_EQ(sent.status, 0) << transport << sent.errors;
-      } else {
-        EXPECT_TRUE(sent.errors.starts_with("godwit: endpoint_died: ")) << sent.errors;
-        EXPECT_NE(sent.errors.find("may have been executed"), std::string::npos) << sent.errors;
-      }
+      EXPECT_EQ(sent.status, 0) << transport << sent.errors;
       EXPECT_EQ(receiver->wait(), 0);
       EXPECT_NE(receiver->output().find(": x\n"), std::string::npos) << receiver->output();
       receiver = node_.bound({"receive", "demo/once", "--count", "1"});
