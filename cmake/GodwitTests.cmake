@@ -9,24 +9,13 @@ if(GODWIT_FUZZ)
   add_custom_target(godwit_fuzzers)
 endif()
 
-# What the sanitizers are told in every test. The suppressions name foreign libraries only.
-set(GODWIT_TEST_ENVIRONMENT
-    "ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1"
-    "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/lsan.supp:print_suppressions=0"
-    "UBSAN_OPTIONS=print_stacktrace=1"
-    "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan.supp:halt_on_error=1:second_deadlock_stack=1")
-
-if(GODWIT_SANITIZE STREQUAL "thread")
-  # UCX patches mmap, madvise and others of the process; the C library calls them at the end of a
-  # thread, when the sanitizer's own state is gone already, and it crashes in UCX's lock.
-  list(APPEND GODWIT_TEST_ENVIRONMENT "UCX_MEM_MMAP_HOOK_MODE=none")
-endif()
+# What the sanitizers are told, and UCX under them, stands with the test presets (CMakePresets.json):
+# UCX patches munmap and the like as soon as it is loaded, also where the thread sanitizer itself
+# calls them or the C library does at the end of a thread, and then crashes; its signal handlers hide
+# reports. A test started by hand needs the same environment.
 
 # A sanitizer slows a test several times.
 if(GODWIT_SANITIZE)
-  # UCX patches munmap and the like as soon as it is loaded, also when the thread sanitizer itself
-  # calls them, which then crashes while it reports a race; and its signal handlers hide reports.
-  list(APPEND GODWIT_TEST_ENVIRONMENT UCX_MEM_EVENTS=n UCX_HANDLE_ERRORS=none)
   set(GODWIT_TIMEOUT_FACTOR 4)
 else()
   set(GODWIT_TIMEOUT_FACTOR 1)
@@ -39,16 +28,13 @@ set(GODWIT_TIMEOUT_HEAVY 1800)
 function(godwit_discover_tests target)
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
     TEST_PREFIX ${target}: TEST_FILTER "-*Real*:*Heavy*"
-    PROPERTIES LABELS unit TIMEOUT ${GODWIT_TIMEOUT_UNIT}
-               ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
+    PROPERTIES LABELS unit TIMEOUT ${GODWIT_TIMEOUT_UNIT})
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
     TEST_PREFIX ${target}: TEST_FILTER "*Real*-*Heavy*"
-    PROPERTIES LABELS real TIMEOUT ${GODWIT_TIMEOUT_REAL} RUN_SERIAL TRUE
-               ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
+    PROPERTIES LABELS real TIMEOUT ${GODWIT_TIMEOUT_REAL} RUN_SERIAL TRUE)
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
     TEST_PREFIX ${target}: TEST_FILTER "*Heavy*"
-    PROPERTIES LABELS heavy TIMEOUT ${GODWIT_TIMEOUT_HEAVY} RUN_SERIAL TRUE
-               ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
+    PROPERTIES LABELS heavy TIMEOUT ${GODWIT_TIMEOUT_HEAVY} RUN_SERIAL TRUE)
 endfunction()
 
 # godwit_layer_tests(NAME [LIBS target...])
@@ -114,5 +100,4 @@ function(godwit_fuzz_target name)
     add_test(NAME ${target} COMMAND ${target} ${corpus})
     set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT ${GODWIT_TIMEOUT_UNIT})
   endif()
-  set_property(TEST ${target} PROPERTY ENVIRONMENT "${GODWIT_TEST_ENVIRONMENT}")
 endfunction()

@@ -128,6 +128,31 @@ TEST_F(AgentTest, WaitsForAnEndpointToAppearAndToGo) {
   EXPECT_EQ(cancelled.get().error().code, Errc::cancelled);
 }
 
+// A look-up of a name takes several steps at the directory; what changes between them is not missed.
+TEST_F(AgentTest, AWaitMissesNoQuickRebind) {
+  const auto east = start_agent("east"), west = start_agent("west");
+  ASSERT_TRUE(east && west);
+  const auto owner = attach(*east), waiter = attach(*west);
+  for (int round = 0; round < 300; ++round) {
+    std::promise<Result<EndpointPlace>> bound;
+    auto is_bound = bound.get_future();
+    waiter->wait_bound("demo/flicker", [&bound](Result<EndpointPlace> place) {
+      bound.set_value(std::move(place));
+    });
+    const auto place = bind_at(*owner, "demo", "flicker");
+    ASSERT_TRUE(place) << place.error().to_string();
+    ASSERT_EQ(is_bound.wait_for(kPatience), std::future_status::ready) << "round " << round;
+    ASSERT_TRUE(is_bound.get());
+
+    std::promise<Result<void>> ended;
+    auto is_ended = ended.get_future();
+    waiter->wait_unbound("demo/flicker",
+                         [&ended](Result<void> done) { ended.set_value(std::move(done)); });
+    ASSERT_TRUE(unbind(*owner, place->id));
+    ASSERT_EQ(is_ended.wait_for(kPatience), std::future_status::ready) << "round " << round;
+  }
+}
+
 TEST_F(AgentTest, TellsOfAKilledProcessWithinASecond) {
   const auto one = start_agent("one"), two = start_agent("two");
   ASSERT_TRUE(one && two);

@@ -193,6 +193,7 @@ void DirectoryCache::add_subscriber(Entry& entry, SessionNumber session) {
 
 void DirectoryCache::read(const Key& key, Entry& entry, coord::Deadline deadline) {
   entry.reading = true;
+  entry.overtaken = false;
   stale_.erase(key);
   // One watch per entry at a time; and for an absent name only where somebody waits for it, or
   // while there are few.
@@ -229,6 +230,7 @@ void DirectoryCache::on_read(const Key& key, bool watched,
       auto waits = std::exchange(entry.bound_waits, {});
       std::move(entry.unbound_waits.begin(), entry.unbound_waits.end(), std::back_inserter(waits));
       std::move(again.begin(), again.end(), std::back_inserter(readers));
+      if (entry.absent_watch) --armed_absent_;
       entries_.erase(found);
       for (auto& wait : waits) {
         waits_.erase({wait.session, wait.number});
@@ -249,9 +251,9 @@ void DirectoryCache::on_read(const Key& key, bool watched,
     return;
   }
 
-  if (watched) entry.armed = true;
+  if (watched) entry.armed = !entry.overtaken;
   const Known fresh = absent ? nullptr : make_known(key.dc, std::move(result->record));
-  if (watched && absent) {
+  if (watched && absent && entry.armed) {
     entry.absent_watch = true;
     ++armed_absent_;
   }
@@ -282,7 +284,12 @@ void DirectoryCache::on_watch(const Key& key) {
   Entry& entry = found->second;
   if (std::exchange(entry.absent_watch, false)) --armed_absent_;
   entry.armed = false;
-  if (entry.reading) return;  // It reads again by itself when that is answered.
+  if (entry.reading) {
+    // The watch that read set may be this one: a look-up takes several steps, and the first of them
+    // sets it. Its answer says that it reads again.
+    entry.overtaken = true;
+    return;
+  }
   if (entry.wanted()) {
     read(key, entry, coord::after(kBackgroundLimit));
   } else {
