@@ -95,6 +95,11 @@ Result<void> Endpoint::send_rendezvous(const Remote& to, Bytes payload, const Wa
   return engine_->send(to, payload, &wait, true);
 }
 
+Result<void> Endpoint::wait_received(const Remote& to, const Wait& wait) {
+  GODWIT_ENTER();
+  return engine_->wait_received(to, wait);
+}
+
 Result<void> Endpoint::notify(const Remote& to, std::uint64_t bits) {
   GODWIT_ENTER();
   return engine_->notify(to, bits);

@@ -381,6 +381,48 @@ TEST_P(Primitives, AnUnboundPeerEndsEveryWait) {
   EXPECT_EQ(me_.lookup("demo/brief", kLong).error().code, Errc::not_found);
 }
 
+// Its acknowledgement lies unread behind the directory's news of its end, and writing to it fails.
+TEST_P(Primitives, WhatAPeerReceivedBeforeItsEndIsKnown) {
+  for (int round = 0; round < 20; ++round) {
+    std::promise<void> gone;
+    auto ended = gone.get_future();
+    serve("demo/brief", [&gone](Endpoint& brief, const std::stop_token& stop) {
+      ASSERT_TRUE(brief.receive(Wait(kLong, stop)));
+      ASSERT_TRUE(brief.receive(Wait(kLong, stop)));
+      ASSERT_TRUE(brief.unbind());
+      gone.set_value();
+    });
+    const Remote brief = lookup("demo/brief");
+    ASSERT_TRUE(me_.send_rendezvous(brief, bytes_of("connected"), kLong));
+    ASSERT_TRUE(me_.send(brief, bytes_of("the last one"), kLong));
+    process_->flush();
+    ASSERT_EQ(ended.wait_for(kLong), std::future_status::ready);
+    servers_.clear();
+    const auto received = me_.wait_received(brief, kLong);
+    EXPECT_TRUE(received) << received.error().to_string() << " in round " << round;
+  }
+}
+
+TEST_P(Primitives, WaitReceivedTellsOfWhatNobodyReceived) {
+  std::promise<void> leave;
+  serve("demo/deaf", [left = leave.get_future().share()](Endpoint& deaf, const std::stop_token&) {
+    left.wait();
+    ASSERT_TRUE(deaf.unbind());
+  });
+  const Remote deaf = lookup("demo/deaf");
+  EXPECT_TRUE(me_.wait_received(deaf, kLong));  // of nothing
+  ASSERT_TRUE(me_.send(deaf, bytes_of("?"), kLong));
+  const auto late = me_.wait_received(deaf, 20ms);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Errc::deadline_exceeded);
+  EXPECT_EQ(late.error().outcome, Outcome::unknown);
+  leave.set_value();
+  const auto died = me_.wait_received(deaf, kLong);
+  ASSERT_FALSE(died);
+  EXPECT_EQ(died.error().code, Errc::endpoint_died);
+  EXPECT_EQ(died.error().outcome, Outcome::unknown);
+}
+
 TEST_P(Primitives, NamesAreUniqueAndWaitedFor) {
   auto first = process_->bind("demo/unique");
   ASSERT_TRUE(first);

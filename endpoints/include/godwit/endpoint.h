@@ -105,6 +105,11 @@ class Endpoint {
   /// early the message may still be received (Outcome::unknown).
   Result<void> send_rendezvous(const Remote& to, Bytes payload, const Wait& wait = forever);
 
+  /// Waits until the peer's application has received every message sent to it before, and its
+  /// engine has the bits it was notified of. For whoever is about to exit. Outcome::unknown if the
+  /// wait ends early.
+  Result<void> wait_received(const Remote& to, const Wait& wait = forever);
+
   /// Sets bits at the peer; never blocks. Bits that were not received yet are merged.
   Result<void> notify(const Remote& to, std::uint64_t bits);
 

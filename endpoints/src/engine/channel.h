@@ -74,6 +74,7 @@ struct Channel {
   std::uint64_t notify_arrived = 0;  // bits for our application
 
   Clock::time_point timer = Clock::time_point::max();  // when the engine looks at it
+  Clock::time_point ends = Clock::time_point::max();   // the directory said that the peer is gone
   std::chrono::milliseconds backoff{0};
   channel::Number probed_at[2] = {0, 0};  // acknowledged() at the last look: has it moved?
 
@@ -88,6 +89,8 @@ struct Channel {
   bool mirror = false;         // LocalEndpoint::mirror: never starts a session
   bool dead = false;           // the peer is gone; kept while its messages are not taken
   bool locating = false;       // the directory was asked
+  bool lost = false;           // of `ends`: with its process or node, not by an unbind
+  bool all_received = false;   // when it died: nothing that was sent was still unacknowledged
   std::uint32_t copies = 0;    // one-sided copies that use this channel
   std::uint32_t watchers = 0;  // waits for this very peer
 
@@ -98,6 +101,14 @@ struct Channel {
   std::uint32_t wire_index() const noexcept { return serial << kIndexBits | index; }
 
   bool has_input() const noexcept { return !messages.empty() || !requests.empty(); }
+  /// Whether the application has taken something that the peer was not told of.
+  bool owes_ack() const noexcept {
+    return core.in(channel::Stream::messages).received() != told[0] ||
+           core.in(channel::Stream::replies).received() != told[1];
+  }
+  bool all_acknowledged() const noexcept {
+    return core.out(channel::Stream::messages).empty() && notify_flying == 0 && notify_waiting == 0;
+  }
   bool has_unsent() const noexcept { return out[0].unsent != nullptr || out[1].unsent != nullptr; }
   /// Whether somebody waits for the peer: then a lost connection is worth a reconnect now.
   bool wanted() const noexcept {

@@ -121,6 +121,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
 
   Result<void> send(const Remote& to, Bytes payload, const Wait* wait, bool rendezvous);
   Result<void> send(const Remote& to, fabric::Buffer payload, const Wait& wait);
+  Result<void> wait_received(const Remote& to, const Wait& wait);
   Result<void> notify(const Remote& to, std::uint64_t bits);
   Result<Message> receive(std::uint32_t endpoint, const Remote* from, const Wait& wait);
 
@@ -210,6 +211,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void on_writable(fabric::Connection& connection) override;
   void locate(Channel& channel);
   void located(Channel& channel, const Result<EndpointPlace>& place);
+  void end(Channel& channel);
 
   // engine_sessions.cc
   void on_frame(fabric::Connection& connection, const fabric::FrameHeader& header,
@@ -308,7 +310,11 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   static constexpr auto kAcceptorsPatience = std::chrono::milliseconds(400);
   static constexpr unsigned kMaxUnanswered = 3;
   static constexpr auto kProbeInterval = std::chrono::milliseconds(200);
+  static constexpr auto kAskAgain =
+      std::chrono::milliseconds(5);  // refused, but the directory knows it
   static constexpr auto kAttachTimeout = std::chrono::milliseconds(200);
+  // How long what a peer said before its end may lie unread behind the directory's news of it.
+  static constexpr auto kFarewell = std::chrono::milliseconds(20);
   static constexpr auto kLinger = std::chrono::milliseconds(250);
   static constexpr auto kMaxBackoff = std::chrono::milliseconds(200);
 
@@ -322,7 +328,12 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   std::vector<std::unique_ptr<LocalEndpoint>> endpoints_;
   std::unordered_map<EndpointId, LocalEndpoint*, EndpointIdHash> by_id_;
   std::vector<std::unique_ptr<Channel>> channels_;
-  std::vector<std::uint32_t> serials_;  // by channel index
+  struct Use {
+    std::uint32_t serial = 0;
+    bool received =
+        false;  // by the peer of the channel of this index that was freed last: all of it
+  };
+  std::vector<Use> uses_;  // by channel index
   std::vector<std::uint32_t> free_channels_;
   std::unordered_map<PeerKey, std::unique_ptr<PeerLink>, PeerKeyHash> links_;
   std::unordered_map<fabric::Connection*, PeerLink*> connections_;
@@ -386,7 +397,7 @@ Result<void> Engine::run_until(Done&& done, const Wait& wait) {
 }
 
 inline Channel* Engine::find(std::uint32_t index, std::uint32_t serial) noexcept {
-  if (index >= channels_.size() || serials_[index] != serial) return nullptr;
+  if (index >= channels_.size() || uses_[index].serial != serial) return nullptr;
   return channels_[index].get();
 }
 

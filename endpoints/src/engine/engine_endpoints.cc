@@ -115,6 +115,7 @@ Result<void> Engine::unbind(std::uint32_t index, bool wait_for_directory) {
   for (Channel* channel : channels) {
     if (channel->core.attached() && channel->connection != nullptr) {
       pump(*channel);
+      if (channel->owes_ack()) send_ack(*channel);
       wire::Header header;
       header.type = wire::Type::closed;
       header.channel = channel->core.peer_index();
@@ -178,7 +179,7 @@ Channel* Engine::make_channel(LocalEndpoint& local, EndpointId remote) {
     if (channels_.size() == Channel::kMaxChannels) return nullptr;
     index = static_cast<std::uint32_t>(channels_.size());
     channels_.emplace_back();
-    serials_.push_back(0);
+    uses_.emplace_back();
   }
   channels_[index] = std::make_unique<Channel>(
       channel::ChannelCore(local.lineage, local.epoch, local.id < remote));
@@ -186,7 +187,7 @@ Channel* Engine::make_channel(LocalEndpoint& local, EndpointId remote) {
   channel.remote = remote;
   channel.local = &local;
   channel.index = index;
-  channel.serial = ++serials_[index];
+  channel.serial = ++uses_[index].serial;
   counters_->channels.set(channels_.size() - free_channels_.size());
   return &channel;
 }
@@ -212,7 +213,7 @@ void Engine::free_channel(Channel& channel) {
     local.channels.erase(channel.remote);
   }
   const std::uint32_t index = channel.index;
-  ++serials_[index];
+  uses_[index] = {channel.serial + 1, channel.all_received};
   free_channels_.push_back(index);
   channels_[index].reset();
   counters_->channels.set(channels_.size() - free_channels_.size());

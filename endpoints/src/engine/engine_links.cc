@@ -129,7 +129,9 @@ void Engine::on_closed(fabric::Connection& connection, const Error& reason) {
   bool wanted = false;
   for (Channel* channel : std::vector<Channel*>(link.channels)) {
     if (channel->connection == &connection) detach(*channel);
-    if (hopeless) {
+    if (channel->ends != Clock::time_point::max()) {
+      end(*channel);
+    } else if (hopeless) {
       fail_channel(*channel, reason);
     } else {
       wanted = wanted || channel->wanted();
@@ -164,6 +166,14 @@ void Engine::locate(Channel& channel) {
   });
 }
 
+/// The peer is gone, as the directory knows.
+void Engine::end(Channel& channel) {
+  fail_channel(channel, Error{Errc::endpoint_died,
+                              channel.lost ? "its process or node was lost"
+                                           : "it was unbound or its process exited",
+                              channel.remote.to_string()});
+}
+
 void Engine::located(Channel& channel, const Result<EndpointPlace>& place) {
   if (!place) {
     if (place.error().code == Errc::not_found) {
@@ -176,10 +186,13 @@ void Engine::located(Channel& channel, const Result<EndpointPlace>& place) {
     return;
   }
   if (place->gone()) {
-    const char* why = place->state == EndpointState::dead ? "its process or node was lost"
-                                                          : "it was unbound or its process exited";
-    fail_channel(channel, Error{Errc::endpoint_died, why,
-                                place->name.empty() ? channel.remote.to_string() : place->name});
+    channel.lost = place->state == EndpointState::dead;
+    if (channel.connection == nullptr) return end(channel);
+    // The news has overtaken what the peer itself said before its end, if that still lies in the
+    // connection: an acknowledgement, or a reply. Its connection or its own word usually ends the
+    // channel before this time is over.
+    if (channel.ends == Clock::time_point::max()) channel.ends = Clock::now() + kFarewell;
+    set_timer(channel, channel.ends);
     return;
   }
   const bool moved = channel.core.expect_peer(place->lineage, place->epoch);

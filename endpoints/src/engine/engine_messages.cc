@@ -186,6 +186,38 @@ Result<void> Engine::send(const Remote& to, fabric::Buffer payload, const Wait& 
   return {};
 }
 
+Result<void> Engine::wait_received(const Remote& to, const Wait& wait) {
+  const auto died = [&] {
+    Error error{Errc::endpoint_died, {}, to.id().to_string()};
+    error.outcome = Outcome::unknown;
+    return tl::make_unexpected(std::move(error));
+  };
+  const Channel* channel = find(to);
+  if (channel == nullptr) {
+    // It ended in an earlier call, maybe because of what it had received.
+    const bool last = to.channel_ < uses_.size() && uses_[to.channel_].serial == to.serial_ + 1;
+    if (last && uses_[to.channel_].received) return {};
+    return died();
+  }
+  const Number next = channel->core.out(Stream::messages).next();
+  watch(to, +1);  // stays even if the peer dies
+  bool received = false;
+  auto done = run_until(
+      [&] {
+        channel = find(to);
+        const Number acknowledged = channel->core.out(Stream::messages).acknowledged();
+        received = channel::distance(next, acknowledged) >= 0 && channel->notify_flying == 0 &&
+                   channel->notify_waiting == 0;
+        return received || channel->dead;
+      },
+      wait);
+  watch(to, -1);
+  if (received) return {};
+  if (done) return died();
+  done.error().outcome = Outcome::unknown;
+  return done;
+}
+
 // --- acknowledgements --------------------------------------------------------------------------
 
 void Engine::on_acks(Channel& channel, const wire::Header& header) {
@@ -248,9 +280,7 @@ void Engine::flush_acks() {
   ack_flushing_.swap(ack_due_);
   for (Channel* channel : ack_flushing_) {
     channel->ack_due = false;
-    const bool owes = channel->core.in(Stream::messages).received() != channel->told[0] ||
-                      channel->core.in(Stream::replies).received() != channel->told[1];
-    if (owes) send_ack(*channel);
+    if (channel->owes_ack()) send_ack(*channel);
   }
   ack_flushing_.clear();
 }

@@ -245,13 +245,16 @@ void Engine::on_refused(fabric::Connection& connection, const wire::Header& head
     return;
   }
   if (channel->core.session() != refused.session) return;
-  if (refused.reason == wire::RefusedReason::stale_epoch) {
-    detach(*channel);
-    locate(*channel);
+  if (refused.reason == wire::RefusedReason::lineage_lost) {
+    fail_channel(*channel,
+                 Error{Errc::endpoint_died, "it lost its memory", channel->remote.to_string()});
     return;
   }
-  fail_channel(*channel,
-               Error{Errc::endpoint_died, "it is not bound any more", channel->remote.to_string()});
+  // Gone from there: unbound, moved, or not there yet, for others may learn of a bind before its
+  // owner does. The directory knows which; while it says that the endpoint is there, ask again.
+  detach(*channel);
+  locate(*channel);
+  set_timer(*channel, Clock::now() + kAskAgain);
 }
 
 /// A session has begun, or the peer told what it lacks: the queues follow the windows.
@@ -297,6 +300,7 @@ std::string Engine::why_silent(const Channel& channel) const {
 
 void Engine::on_timer(Channel& channel, Clock::time_point now) {
   if (channel.dead) return;
+  if (now >= channel.ends) return end(channel);
   expire_calls(channel, now);
   const bool attaching = channel.core.state() == ChannelCore::State::attaching;
   if (!channel.wanted()) {
@@ -392,6 +396,7 @@ void Engine::on_report(Channel& channel, const wire::Header& header, const wire:
 void Engine::fail_channel(Channel& channel, Error error) {
   if (std::exchange(channel.dead, true)) return;
   channel.connection = nullptr;
+  channel.all_received = channel.all_acknowledged();
   channel.core.on_detached();
   end_transfers(channel);
   fail_copies(channel, error);

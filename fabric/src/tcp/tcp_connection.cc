@@ -227,11 +227,11 @@ void TcpConnection::write_once(Time now) {
   }
   if (sent < 0) {
     if (errno == EINTR) return;
-    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) {
-      return fail_socket("cannot send to the peer", errno);
-    }
     full_ = true;
-    return;
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) return;
+    // What the peer sent before it closed is still to be read; then reading ends the connection.
+    if (errno == EPIPE || errno == ECONNRESET) return;
+    return fail_socket("cannot send to the peer", errno);
   }
   queue_.consume(static_cast<std::size_t>(sent));
   transport_.add_undelivered(*this, now);

@@ -48,16 +48,7 @@ Result<bool> Peer::deliver(Bytes payload) {
 
 Result<void> Peer::deliver(std::uint64_t bits) {
   if (auto notified = endpoint.notify(remote, bits); !notified) return notified;
-  constexpr auto kSoon = std::chrono::seconds(1);
-  const bool connected =
-      process
-          ->run_until([&] { return process->transport_to(endpoint, remote).has_value(); },
-                      std::min(Wait::Clock::now() + kSoon, deadline.until()))
-          .has_value();
-  auto arrived = hand_over();
-  // A peer that was reached and has ended since may have ended because of these very bits.
-  if (!arrived && connected && arrived.error().code == Errc::endpoint_died) return {};
-  return arrived;
+  return endpoint.wait_received(remote, deadline);
 }
 
 // What was sent lives in this process until it was passed on, and of its arrival at the peer's
