@@ -116,6 +116,10 @@ class Worker {
   void record(Stream stream, std::uint16_t other, std::uint64_t number) {
     if (!history_.add(stream, other, number)) give_up("history", "the file is full");
   }
+  // With a quota to fulfil nobody is killed.
+  void told_of_death(const godwit::Error& error) const {
+    if (options_.quota != 0) give_up("told of a death that did not happen", error.to_string());
+  }
   void complain(const std::string& what) {
     if (complaints_++ == 0) first_complaint_ = what;
   }
@@ -237,6 +241,7 @@ void Worker::on_refused(Peer& peer, const godwit::Error& error) {
            operation.call);
   }
   if (error.code != Errc::endpoint_died) return complain("refused: " + error.to_string());
+  told_of_death(error);
   peer.former = peer.remote->id();
   peer.remote.reset();
 }
@@ -247,7 +252,10 @@ void Worker::finish(Peer& peer, std::uint64_t call, const godwit::Result<Message
     const bool unknown = reply.error().outcome == Outcome::unknown;
     record(unknown ? Stream::unknown : Stream::not_executed, peer.worker, call);
     const Errc code = reply.error().code;
-    if (code != Errc::endpoint_died) complain("call: " + reply.error().to_string());
+    if (code != Errc::endpoint_died)
+      complain("call: " + reply.error().to_string());
+    else
+      told_of_death(reply.error());
     return;
   }
   record(Stream::ok, peer.worker, call);

@@ -62,7 +62,13 @@ class Conversation {
     EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(bytes.size()));
   }
-  Request welcome(bool again = false) {
+  static void grant_demo(Response& response) {
+    auto& grant = *response.add_dcs();
+    grant.set_id(1);
+    grant.set_name("demo");
+    grant.set_key(std::string(32, 'k'));
+  }
+  Request welcome(bool again = false, bool granting = true) {
     auto hello = receive();
     EXPECT_TRUE(hello && hello->has_hello());
     if (!hello) return {};
@@ -72,6 +78,7 @@ class Conversation {
     response.mutable_hello()->set_version(1);
     response.mutable_hello()->set_node("fake");
     response.mutable_hello()->set_listen_host("127.0.0.1");
+    if (granting) grant_demo(response);
     send(response);
     return *hello;
   }
@@ -84,10 +91,7 @@ class Conversation {
   void bound(const Request& request, std::uint32_t slot) {
     Response response;
     response.set_number(request.number());
-    auto& grant = *response.add_dcs();
-    grant.set_id(1);
-    grant.set_name("demo");
-    grant.set_key(std::string(32, 'k'));
+    grant_demo(response);
     for (const auto& item : request.bind().items()) {
       auto& place = *response.mutable_bind()->add_results()->mutable_place();
       fill(place, slot++, item.name().empty() ? "" : item.dc() + "/" + item.name());
@@ -137,10 +141,11 @@ class AgentLinkTest : public ::testing::Test {
     return options;
   }
   /// Attaches while the test answers the hello.
-  std::unique_ptr<AgentLink> attach(AgentLinkOptions options, std::optional<Conversation>& agent) {
+  std::unique_ptr<AgentLink> attach(AgentLinkOptions options, std::optional<Conversation>& agent,
+                                    bool granting = true) {
     auto attached = std::async(std::launch::async, [&] { return AgentLink::attach(options); });
     agent.emplace(accept());
-    agent->welcome();
+    agent->welcome(false, granting);
     auto link = attached.get();
     EXPECT_TRUE(link) << (link ? "" : link.error().to_string());
     return link ? std::move(*link) : nullptr;
@@ -167,6 +172,29 @@ struct Expect {
     return future.get();
   }
 };
+
+// A peer that dials right after the bind must find an engine that can prove its membership.
+TEST_F(AgentLinkTest, HasTheKeyOfADcBeforeItBindsThere) {
+  std::optional<Conversation> agent;
+  const auto link = attach(options(), agent, false);
+  ASSERT_TRUE(link);
+  Expect<EndpointPlace> bound;
+  link->bind({"demo", "echo", "engine"}, bound.done());
+  const auto first = agent->receive();
+  ASSERT_TRUE(first && first->has_find_dc());
+  EXPECT_EQ(first->find_dc().dc(), "demo");
+  EXPECT_FALSE(link->key(1));
+  Response found;
+  found.set_number(first->number());
+  Conversation::grant_demo(found);
+  found.mutable_found_dc()->set_id(1);
+  agent->send(found);
+  const auto second = agent->receive();
+  ASSERT_TRUE(second && second->has_bind());
+  EXPECT_TRUE(link->key(1));
+  agent->bound(*second, 1);
+  EXPECT_TRUE(bound.get());
+}
 
 TEST_F(AgentLinkTest, RepeatsABindWhoseAnswerWasLostUnderTheSameNonce) {
   std::optional<Conversation> agent;

@@ -1,5 +1,7 @@
 #include "godwit/agent_link.h"
 
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "agent_link/link.h"
@@ -93,39 +95,8 @@ Result<void> check(const BindRequest& request) {
   return {};
 }
 
-}  // namespace
-
-Result<std::unique_ptr<AgentLink>> AgentLink::attach(AgentLinkOptions options) {
-  if (options.runtime_directory.empty()) options.runtime_directory = default_runtime_directory();
-  auto impl = std::make_unique<Impl>(std::move(options));
-  if (auto started = impl->link.start(); !started) {
-    return tl::make_unexpected(std::move(started.error()));
-  }
-  return std::unique_ptr<AgentLink>(new AgentLink(std::move(impl)));
-}
-
-AgentLink::AgentLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-
-AgentLink::~AgentLink() = default;
-
-void AgentLink::set_listener(Listener* listener) {
-  impl_->link.set_listener(listener);
-}
-
-void AgentLink::bind(const BindRequest& request, Done<EndpointPlace> done) {
-  bind_many({request},
-            [done = std::move(done)](Result<std::vector<Result<EndpointPlace>>> results) {
-              if (!results) {
-                done(tl::make_unexpected(std::move(results.error())));
-              } else {
-                done(std::move(results->front()));
-              }
-            });
-}
-
-void AgentLink::bind_many(const std::vector<BindRequest>& requests,
-                          Done<std::vector<Result<EndpointPlace>>> done) {
-  Link& link = impl_->link;
+void bind_all(Link& link, const std::vector<BindRequest>& requests,
+              Resolver::Done<std::vector<Result<EndpointPlace>>> done) {
   auto all = std::make_shared<BindMany>();
   all->results.resize(requests.size());
   all->done = std::move(done);
@@ -170,6 +141,67 @@ void AgentLink::bind_many(const std::vector<BindRequest>& requests,
     auto asked = std::make_shared<const Batch>(std::move(batch));
     link.ask(std::move(request), Link::Limit::timed, [&link, all, asked](Result<Response> answer) {
       take_batch(link, *asked, std::move(answer), *all);
+    });
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<AgentLink>> AgentLink::attach(AgentLinkOptions options) {
+  if (options.runtime_directory.empty()) options.runtime_directory = default_runtime_directory();
+  auto impl = std::make_unique<Impl>(std::move(options));
+  if (auto started = impl->link.start(); !started) {
+    return tl::make_unexpected(std::move(started.error()));
+  }
+  return std::unique_ptr<AgentLink>(new AgentLink(std::move(impl)));
+}
+
+AgentLink::AgentLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+AgentLink::~AgentLink() = default;
+
+void AgentLink::set_listener(Listener* listener) {
+  impl_->link.set_listener(listener);
+}
+
+void AgentLink::bind(const BindRequest& request, Done<EndpointPlace> done) {
+  bind_many({request},
+            [done = std::move(done)](Result<std::vector<Result<EndpointPlace>>> results) {
+              if (!results) {
+                done(tl::make_unexpected(std::move(results.error())));
+              } else {
+                done(std::move(results->front()));
+              }
+            });
+}
+
+void AgentLink::bind_many(const std::vector<BindRequest>& requests,
+                          Done<std::vector<Result<EndpointPlace>>> done) {
+  // A peer may dial as soon as a bind stands in the directory, before its owner has the answer, and
+  // an engine without the DC's key refuses it: so the key comes first.
+  Link& link = impl_->link;
+  std::set<std::string> dcs;
+  for (const BindRequest& request : requests) {
+    if (check(request) && !link.dc_id(request.dc)) dcs.insert(request.dc);
+  }
+  if (dcs.empty()) return bind_all(link, requests, std::move(done));
+  struct Keys {
+    std::size_t missing;
+    std::optional<Error> error;
+    std::vector<BindRequest> requests;
+    Done<std::vector<Result<EndpointPlace>>> done;
+  };
+  auto keys = std::make_shared<Keys>(Keys{dcs.size(), {}, requests, std::move(done)});
+  for (const std::string& dc : dcs) {
+    find_dc(dc, [&link, keys](Result<std::uint32_t> found) {
+      // Of a DC that there is not, the bind itself tells whoever wanted to bind there.
+      if (!found && found.error().code != Errc::not_found) keys->error = std::move(found.error());
+      if (--keys->missing != 0) return;
+      if (keys->error) {
+        keys->done(tl::make_unexpected(std::move(*keys->error)));
+      } else {
+        bind_all(link, keys->requests, std::move(keys->done));
+      }
     });
   }
 }

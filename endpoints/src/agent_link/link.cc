@@ -370,8 +370,8 @@ Result<void> Link::on_message(std::string_view bytes) {
   if (!response.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return fail(Errc::protocol_error, "the agent sent what is no message");
   }
-  take_grants(response);
   if (!hello_done_) return on_hello(response);
+  take_grants(response);
   if (response.number() == 0) {
     if (response.has_changed()) on_changed(to_place(response.changed().place()));
     return {};
@@ -400,6 +400,7 @@ Result<void> Link::on_hello(const Response& response) {
     // A DC may have been made anew while there was no agent to tell.
     dc_ids_.clear();
   }
+  take_grants(response);
   if (attached_before_) {
     queue_claims();
     queue_subscriptions();
