@@ -40,6 +40,13 @@ if(GODWIT_WERROR AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS "${first_unknown_${
   target_compile_options(godwit_warnings INTERFACE -Werror)
 endif()
 
+# For the layers that a message passes. The generic tuning of GCC 12 for x86-64 clears every Result
+# of 88 bytes with `rep stos`, some 30 cycles; a tuning changes no instruction set.
+add_library(godwit_hot_path INTERFACE)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(godwit_hot_path INTERFACE -mtune=skylake)
+endif()
+
 if(GODWIT_SANITIZE STREQUAL "address")
   # Undefined behaviour aborts as an address error does: a test must not pass with a printed finding.
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined

@@ -36,8 +36,8 @@ const std::string& Endpoint::name() const {
 #define GODWIT_ENTER()                                                   \
   if (engine_ == nullptr) [[unlikely]]                                   \
     return fail(Errc::closed, "the endpoint was unbound or moved from"); \
-  if (auto own = engine_->check_thread(); !own) [[unlikely]]             \
-  return tl::make_unexpected(own.error())
+  if (!engine_->on_own_thread()) [[unlikely]]                            \
+  return fail(Errc::wrong_thread, "an endpoint belongs to the thread that bound it")
 
 Result<void> Endpoint::unbind() {
   GODWIT_ENTER();

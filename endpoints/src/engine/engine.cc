@@ -25,6 +25,7 @@ Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<Resolver> resolve
   engine->fabric_ = std::move(*made);
   engine->address_blob_ = engine->fabric_->address().serialize();
   engine->spin_ = options.spin;
+  if (options.spin == std::chrono::nanoseconds::zero()) engine->quiet_round_ = 1;
   engine->mailbox_->open(*engine->fabric_);
   return engine;
 }
@@ -88,9 +89,9 @@ void Engine::run_completions() {
 }
 
 /// One look at the clock: timers, descriptors, the deadline, and sleep when polling has not paid.
-/// False: the wait is over, with `error`.
-bool Engine::idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wait& wait,
-                       Error& error) {
+/// The error with which the wait is over, if it is.
+std::optional<Error> Engine::idle_step(unsigned& quiet, Clock::time_point& idle_since,
+                                       const Wait& wait) {
   const Clock::time_point now = Clock::now();
   if (!timers_.empty() && timers_.top().when <= now) run_timers(now);
   bool ready = false;
@@ -98,21 +99,17 @@ bool Engine::idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wai
     last_descriptors_ = now;
     ready = fabric_->poll_descriptors() != 0;
   }
-  if (wait.stop().stop_requested()) {
-    error = Error{Errc::cancelled, {}, {}};
-    return false;
-  }
+  if (wait.stop().stop_requested()) return Error{Errc::cancelled, {}, {}};
   const Clock::time_point until = wait.until();
   if (wait.immediate() || now >= until) {
     flush_acks();
-    error = Error{Errc::deadline_exceeded, {}, {}};
-    return false;
+    return Error{Errc::deadline_exceeded, {}, {}};
   }
-  if (quiet == 0 || ready) return true;
-  if (quiet == kQuietRound) idle_since = now;
+  if (quiet == 0 || ready) return std::nullopt;
+  if (quiet == quiet_round_) idle_since = now;
   flush_acks();
   if (idle_since == Clock::time_point{}) idle_since = now;
-  if (now - idle_since < spin_) return true;
+  if (now - idle_since < spin_) return std::nullopt;
 
   quiet = 0;
   idle_since = {};
@@ -122,7 +119,7 @@ bool Engine::idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wai
   } else {
     sleep(until);
   }
-  return true;
+  return std::nullopt;
 }
 
 void Engine::sleep(Clock::time_point until) {

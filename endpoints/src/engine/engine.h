@@ -13,6 +13,7 @@
 // Everything belongs to the thread that made the engine, except post(), wake() and reply().
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -86,15 +87,16 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   // --- the loop (engine.cc) ----------------------------------------------------------------------
 
   bool on_own_thread() const noexcept { return std::this_thread::get_id() == thread_; }
-  Result<void> check_thread() const {
-    if (on_own_thread()) [[likely]]
-      return {};
-    return fail(Errc::wrong_thread, "an endpoint belongs to the thread that bound it");
-  }
   unsigned progress();
-  /// Progress until done() holds. Never inside a transport's callback.
+  /// Progress until done() holds, or the error if the wait ends first. Never inside a transport's
+  /// callback.
   template <typename Done>
-  Result<void> run_until(Done&& done, const Wait& wait);
+  std::optional<Error> progress_until(Done&& done, const Wait& wait);
+  template <typename Done>
+  Result<void> run_until(Done&& done, const Wait& wait) {
+    if (auto error = progress_until(done, wait)) return tl::make_unexpected(std::move(*error));
+    return ok();
+  }
   /// progress() and a look at the descriptors: for callers that do not wait.
   unsigned progress_with_descriptors();
   void flush();
@@ -174,7 +176,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   Engine(std::shared_ptr<Resolver> resolver, EngineCounters* counters);
 
   // engine.cc
-  bool idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wait& wait, Error& error);
+  std::optional<Error> idle_step(unsigned& quiet, Clock::time_point& idle_since, const Wait& wait);
   void sleep(Clock::time_point until);
   void run_tasks();
   void run_completions();
@@ -244,6 +246,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   }
 
   // engine_messages.cc
+  fabric::FramePtr small_frame(Bytes payload) noexcept;
   Result<fabric::FramePtr> make_frame(Bytes payload);
   Result<fabric::FramePtr> make_frame(fabric::Buffer payload);
   Number enqueue(Channel& channel, Stream stream, fabric::FramePtr frame, wire::Type type,
@@ -252,6 +255,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void pump(Channel& channel);
   void want_pump(Channel& channel);
   void run_pump();
+  Channel* with_room(const Remote& to) noexcept;
   Result<Channel*> wait_for_room(const Remote& to, const Wait* wait);
   void on_acks(Channel& channel, const wire::Header& header);
   void on_ack(Channel& channel, Stream stream, Number ack);
@@ -305,7 +309,8 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   bool post_data(Channel& channel, std::uint32_t token, std::uint64_t offset,
                  std::span<const std::byte> bytes, std::uint8_t flags, std::uint32_t* in_flight);
 
-  static constexpr unsigned kQuietRound = 64;  // empty polls between two looks at the clock
+  // Empty polls between two looks at the clock. Who does not spin sleeps after the first.
+  static constexpr unsigned kQuietRound = 64;
   static constexpr auto kDescriptorInterval = std::chrono::microseconds(20);
   static constexpr auto kAcceptorsPatience = std::chrono::milliseconds(400);
   static constexpr unsigned kMaxUnanswered = 3;
@@ -351,6 +356,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
 
   Clock::time_point last_descriptors_{};
   std::chrono::nanoseconds spin_{};
+  unsigned quiet_round_ = kQuietRound;
   unsigned busy_rounds_ = 0;
 
   std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
@@ -374,24 +380,23 @@ inline unsigned Engine::progress() {
 }
 
 template <typename Done>
-Result<void> Engine::run_until(Done&& done, const Wait& wait) {
+std::optional<Error> Engine::progress_until(Done&& done, const Wait& wait) {
   unsigned quiet = 0;
   Clock::time_point idle_since{};
   for (;;) {
     const unsigned events = progress();
-    if (done()) return {};
+    if (done()) return std::nullopt;
     if (events != 0) {
       quiet = 0;
       idle_since = {};
       if ((++busy_rounds_ & 1023) != 0 && !wait.immediate()) continue;
-    } else if (++quiet % kQuietRound != 0 && !wait.immediate()) {
+    } else if (++quiet % quiet_round_ != 0 && !wait.immediate()) {
       __builtin_ia32_pause();
       continue;
     }
-    Error error{};
-    if (!idle_step(quiet, idle_since, wait, error)) {
-      if (done()) return {};
-      return tl::make_unexpected(std::move(error));
+    if (auto error = idle_step(quiet, idle_since, wait)) {
+      if (done()) return std::nullopt;
+      return error;
     }
   }
 }
@@ -410,6 +415,22 @@ inline Channel* Engine::named_by(std::uint32_t wire_index) noexcept {
 
 inline Channel* Engine::find(const Remote& remote) noexcept {
   return find(remote.channel_, remote.serial_);
+}
+
+/// The channel if its window has a slot now, else null.
+inline Channel* Engine::with_room(const Remote& to) noexcept {
+  Channel* channel = find(to);
+  const bool has_room =
+      channel != nullptr && !channel->dead && !channel->core.out(Stream::messages).full();
+  return has_room ? channel : nullptr;
+}
+
+/// A frame with a payload that fits into it; null if this does not, or there is no memory.
+inline fabric::FramePtr Engine::small_frame(Bytes payload) noexcept {
+  if (payload.size() > fabric::kSmallPayload) return nullptr;
+  fabric::FramePtr frame = fabric_->frames().allocate(static_cast<std::uint32_t>(payload.size()));
+  if (frame != nullptr) std::ranges::copy(payload, frame->small());
+  return frame;
 }
 
 }  // namespace godwit

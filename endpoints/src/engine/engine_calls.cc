@@ -56,9 +56,9 @@ Result<Message> Engine::call(const Remote& to, Bytes payload, fabric::Buffer buf
   SyncCall call;
   // The waiting loop below watches the deadline itself.
   start_call(*channel, call, std::move(*frame), Clock::time_point::max());
-  auto done = run_until([&] { return call.result.has_value(); }, absolute);
+  auto ended = progress_until([&] { return call.result.has_value(); }, absolute);
   if (call.result) return std::move(*call.result);
-  Error error = done.error();
+  Error error = std::move(*ended);
   error.endpoint = to.id().to_string();
   if (call.channel != nullptr) {
     if (error.code == Errc::deadline_exceeded) error.message = why_silent(*call.channel);
@@ -75,13 +75,12 @@ Result<void> Engine::call_async(const Remote& to, Bytes payload, ReplyCallback d
   auto frame = make_frame(payload);
   if (!frame) return tl::make_unexpected(frame.error());
   Channel* channel = nullptr;
-  auto room = wait_for_call(to, nullptr, channel);
-  if (!room) return room;
+  if (auto room = wait_for_call(to, nullptr, channel); !room) return room;
   const Clock::time_point until = wait.forever() ? Clock::time_point::max() : wait.until();
   auto call = std::make_unique<AsyncCall>(std::move(done));
   start_call(*channel, *call.release(), std::move(*frame), until);
   if (until != Clock::time_point::max()) set_timer(*channel, until);
-  return {};
+  return ok();
 }
 
 /// A slot in the window and in the table of calls. Both have the same size, but a call whose
@@ -95,7 +94,7 @@ Result<void> Engine::wait_for_call(const Remote& to, const Wait* wait, Channel*&
     const auto busy = [&](Channel& at) {
       return at.calls != nullptr && (*at.calls)[next % channel::kWindow] != nullptr;
     };
-    if (!busy(*channel)) return {};
+    if (!busy(*channel)) return ok();
     counters_->back_pressure.add();
     if (wait == nullptr) return fail(Errc::would_block);
     auto done = run_until(
@@ -169,8 +168,9 @@ Result<Request> Engine::receive_request(std::uint32_t endpoint, const Wait& wait
   if (!local.open) return fail(Errc::closed);
   Channel* channel = next_ready(local, true);
   if (channel == nullptr) {
-    auto done = run_until([&] { return (channel = next_ready(local, true)) != nullptr; }, wait);
-    if (!done) return tl::make_unexpected(done.error());
+    auto error =
+        progress_until([&] { return (channel = next_ready(local, true)) != nullptr; }, wait);
+    if (error) return tl::make_unexpected(std::move(*error));
   }
   fabric::FramePtr frame = channel->requests.pop();
   const wire::Header header = wire::header_of(frame->header);
@@ -224,7 +224,7 @@ Result<void> Engine::reply(Request request, Bytes payload, fabric::Buffer buffer
     }
     if (frame) (void)reply_here(channel, serial, number, std::move(*frame), told);
   });
-  return {};
+  return ok();
 }
 
 Result<void> Engine::reply_here(std::uint32_t index, std::uint32_t serial, std::uint32_t number,
@@ -239,11 +239,11 @@ Result<void> Engine::reply_here(std::uint32_t index, std::uint32_t serial, std::
     header.call = number;
     wire::set_header(frame->header, header);
     channel->replies_waiting.push(std::move(frame));
-    return {};
+    return ok();
   }
   enqueue(*channel, Stream::replies, std::move(frame), wire::Type::reply, 0,
           static_cast<std::uint16_t>(status), number);
-  return {};
+  return ok();
 }
 
 void Engine::send_waiting_replies(Channel& channel) {

@@ -9,10 +9,9 @@ namespace godwit {
 // --- sending -----------------------------------------------------------------------------------
 
 Result<fabric::FramePtr> Engine::make_frame(Bytes payload) {
-  if (payload.size() <= fabric::kSmallPayload) [[likely]] {
-    fabric::FramePtr frame = fabric_->frames().allocate(static_cast<std::uint32_t>(payload.size()));
+  if (payload.size() <= fabric::kSmallPayload) {
+    fabric::FramePtr frame = small_frame(payload);
     if (frame == nullptr) return fail(Errc::no_memory);
-    std::ranges::copy(payload, frame->small());
     return frame;
   }
   auto buffer = allocate(payload.size());
@@ -151,14 +150,22 @@ Result<void> Engine::send(const Remote& to, Bytes payload, const Wait* wait, boo
   if (payload.size() > kMaxMessage) {
     return fail(Errc::too_large, "a message is limited to 16 MiB: use a grant");
   }
-  auto channel = wait_for_room(to, wait);
-  if (!channel) return tl::make_unexpected(channel.error());
-  auto frame = make_frame(payload);
-  if (!frame) return tl::make_unexpected(frame.error());
+  Channel* channel = with_room(to);
+  if (channel == nullptr) [[unlikely]] {
+    auto waited = wait_for_room(to, wait);
+    if (!waited) return tl::make_unexpected(waited.error());
+    channel = *waited;
+  }
+  fabric::FramePtr frame = small_frame(payload);
+  if (frame == nullptr) [[unlikely]] {
+    auto made = make_frame(payload);
+    if (!made) return tl::make_unexpected(made.error());
+    frame = std::move(*made);
+  }
   counters_->sends.add();
-  const Number number = enqueue(**channel, Stream::messages, std::move(*frame), wire::Type::message,
+  const Number number = enqueue(*channel, Stream::messages, std::move(frame), wire::Type::message,
                                 rendezvous ? wire::kAckNow : 0, 0, 0);
-  if (!rendezvous) return {};
+  if (!rendezvous) return ok();
   // Watched, the channel stays even if the peer dies: it may have received the message before.
   watch(to, +1);
   bool received = false;
@@ -172,7 +179,7 @@ Result<void> Engine::send(const Remote& to, Bytes payload, const Wait* wait, boo
   Error error = done ? Error{Errc::endpoint_died, {}, to.id().to_string()} : done.error();
   error.outcome = Outcome::unknown;
   watch(to, -1);
-  if (received) return {};
+  if (received) return ok();
   return tl::make_unexpected(std::move(error));
 }
 
@@ -183,7 +190,7 @@ Result<void> Engine::send(const Remote& to, fabric::Buffer payload, const Wait& 
   if (!frame) return tl::make_unexpected(frame.error());
   counters_->sends.add();
   enqueue(**channel, Stream::messages, std::move(*frame), wire::Type::message, 0, 0, 0);
-  return {};
+  return ok();
 }
 
 Result<void> Engine::wait_received(const Remote& to, const Wait& wait) {
@@ -196,7 +203,7 @@ Result<void> Engine::wait_received(const Remote& to, const Wait& wait) {
   if (channel == nullptr) {
     // It ended in an earlier call, maybe because of what it had received.
     const bool last = to.channel_ < uses_.size() && uses_[to.channel_].serial == to.serial_ + 1;
-    if (last && uses_[to.channel_].received) return {};
+    if (last && uses_[to.channel_].received) return ok();
     return died();
   }
   const Number next = channel->core.out(Stream::messages).next();
@@ -212,7 +219,7 @@ Result<void> Engine::wait_received(const Remote& to, const Wait& wait) {
       },
       wait);
   watch(to, -1);
-  if (received) return {};
+  if (received) return ok();
   if (done) return died();
   done.error().outcome = Outcome::unknown;
   return done;
@@ -318,7 +325,7 @@ void Engine::on_sequenced(Channel& channel, const fabric::FrameHeader& frame,
       channel.connection->close(Error{Errc::protocol_error, "the peer ignores the window", {}});
       return;
   }
-  kept->header = frame;
+  fabric::copy_header(kept->header, frame);
   if (large.empty()) {
     std::ranges::copy(payload, kept->small());
   } else {
@@ -397,12 +404,12 @@ Result<Message> Engine::receive(std::uint32_t endpoint, const Remote* from, cons
   if (!look()) {
     // Whoever waits for one peer wants to be told of its death: the channel is kept up meanwhile.
     if (from != nullptr) watch(*from, +1);
-    auto done = run_until(look, wait);
+    auto error = progress_until(look, wait);
     if (from != nullptr) {
       watch(*from, -1);
       channel = find(*from);
     }
-    if (!done) return tl::make_unexpected(done.error());
+    if (error) return tl::make_unexpected(std::move(*error));
   }
   if (channel == nullptr) return fail(Errc::endpoint_died, {}, from->id().to_string());
   if (channel->notify_arrived != 0) {
@@ -469,7 +476,7 @@ Result<void> Engine::notify(const Remote& to, std::uint64_t bits) {
   } else {
     serve(*channel);
   }
-  return {};
+  return ok();
 }
 
 /// Sends the bits in flight, or takes those that wait. May send the same ones again: the number

@@ -57,10 +57,28 @@ struct Header {
 static_assert(sizeof(Header) == 24 && std::is_trivially_copyable_v<Header>);
 
 inline Header header_of(const fabric::FrameHeader& frame) noexcept {
-  return std::bit_cast<Header>(frame.upper);
+  const fabric::HeaderWords words = fabric::load_words(&frame);
+  Header header;
+  header.type = static_cast<Type>(words[1] & 0xff);
+  header.flags = static_cast<std::uint8_t>(words[1] >> 8);
+  header.status = static_cast<std::uint16_t>(words[1] >> 16);
+  header.channel = static_cast<std::uint32_t>(words[1] >> 32);
+  header.number = static_cast<std::uint32_t>(words[2]);
+  header.ack_messages = static_cast<std::uint32_t>(words[2] >> 32);
+  header.ack_replies = static_cast<std::uint32_t>(words[3]);
+  header.call = static_cast<std::uint32_t>(words[3] >> 32);
+  return header;
 }
+/// Leaves the fabric's part alone.
 inline void set_header(fabric::FrameHeader& frame, const Header& header) noexcept {
-  frame.upper = std::bit_cast<std::array<std::uint32_t, 6>>(header);
+  const auto pair = [](std::uint32_t low, std::uint32_t high) {
+    return low | std::uint64_t{high} << 32;
+  };
+  const std::uint32_t kind = static_cast<std::uint32_t>(header.type) |
+                             std::uint32_t{header.flags} << 8 | std::uint32_t{header.status} << 16;
+  fabric::store_words(
+      &frame, {pair(frame.length, frame.fabric), pair(kind, header.channel),
+               pair(header.number, header.ack_messages), pair(header.ack_replies, header.call)});
 }
 
 struct Attach {

@@ -229,10 +229,10 @@ SendStatus ShmConnection::write_frame(const FrameHeader& header, std::span<const
     std::byte* record = writer_.claim(payload.size());
     if (record == nullptr) [[unlikely]]
       return blocked();
-    FrameHeader out = header;
-    out.fabric = kEmpty;
-    std::memcpy(record, &out, sizeof out);
-    std::memcpy(record + sizeof out, payload.data(), payload.size());
+    HeaderWords words = load_words(&header);
+    words[0] = payload.size();  // and kEmpty
+    store_words(record, words);
+    std::memcpy(record + sizeof header, payload.data(), payload.size());
     writer_.commit(record, kInline);
   } else {
     Arena& arena = transport_.context().arena;
