@@ -4,6 +4,8 @@ from typing import Any, Optional
 
 from harness.programs import Godwit, Peer, Ucx
 
+# µs of each side before it answers, taken off the result: long enough for the other to fall asleep.
+THINK = 50
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -64,7 +66,8 @@ MEASURES = [
             Godwit("ping-pong", "ucx", count=50_000), Ucx("tag_lat", "tcp", count=50_000),
             "ucx_perftest tag_lat, tcp", 1.15),
     Measure("blocking-call", "shm, 64 B call, both sides sleep, round trip", ROUND_TRIP,
-            Godwit("call", count=50_000, spin="sleep"), Peer("futex", count=50_000),
+            Godwit("call", count=20_000, spin="sleep", think=THINK),
+            Peer("futex", count=20_000, think=THINK),
             "futex ping-pong", 1.3, sleeping=True),
     # For information: no bar.
     Measure("shm-call", "shm, 64 B call, polling, round trip", ROUND_TRIP,

@@ -135,10 +135,10 @@ class Godwit:
     """Two processes attached to the private agent."""
 
     def __init__(self, test, transport="shm", size=64, count=100000, warmup=None, spin="poll",
-                 handover=False):
+                 handover=False, think=0):
         self.test, self.transport, self.size, self.count = test, transport, size, count
         self.warmup = count // 10 if warmup is None else warmup
-        self.spin, self.handover = spin, handover
+        self.spin, self.handover, self.think = spin, handover, think
 
     def run(self, machine, scale):
         count = max(1, int(self.count * scale))
@@ -146,6 +146,8 @@ class Godwit:
         command = [machine.program("godwit_pair_bench"), "--test", self.test, "--transport",
                    self.transport, "--size", str(self.size), "--count", str(count), "--warmup",
                    str(warmup), "--spin", self.spin]
+        if self.think:
+            command += ["--think", str(self.think)]
         if self.handover:
             command.append("--handover")
         if machine.embedded:
@@ -193,15 +195,16 @@ def slept(result):
 class Peer:
     """One of the kernel's own means (bench/src/peers)."""
 
-    def __init__(self, test, size=64, count=100000):
-        self.test, self.size, self.count = test, size, count
+    def __init__(self, test, size=64, count=100000, think=0):
+        self.test, self.size, self.count, self.think = test, size, count, think
 
     def run(self, machine, scale):
         count = max(1, int(self.count * scale))
         return json.loads(run_alone(
             [machine.program("peers_bench"), "--test", self.test, "--size", str(self.size),
              "--count", str(count), "--warmup", str(max(1, count // 10)), "--parent-cpu",
-             str(machine.cores[0]), "--child-cpu", str(machine.cores[1])]))
+             str(machine.cores[0]), "--child-cpu", str(machine.cores[1]),
+             "--think", str(self.think)]))
 
 
 def free_port():

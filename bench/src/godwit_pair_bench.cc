@@ -122,11 +122,15 @@ int main(int argc, char** argv) {
   app.add_option("--size", options.size, "Bytes of a message, request or copy");
   app.add_option("--count", options.count, "Operations to time")->check(CLI::PositiveNumber);
   app.add_option("--warmup", options.warmup, "Operations before");
+  std::uint64_t think = 0;
+  app.add_option("--think", think,
+                 "Microseconds that each side computes in each call, not counted");
   app.add_flag("--handover", options.handover, "Send memory of the pool without a copy");
   CLI11_PARSE(app, argc, argv);
 
   try {
     options.transport = must(fabric::parse_transport(transport), "--transport");
+    options.think = std::chrono::microseconds(think);
     if (spin == "sleep") options.spin = std::chrono::nanoseconds::zero();
     if (spin == "adaptive") options.spin = ProcessOptions().spin;
     for (const PairTest& test : pair_tests()) {

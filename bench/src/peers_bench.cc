@@ -18,9 +18,13 @@ int main(int argc, char** argv) {
   app.add_option("--size", options.size, "Bytes of a message")->check(CLI::PositiveNumber);
   app.add_option("--count", options.count, "Operations to time")->check(CLI::PositiveNumber);
   app.add_option("--warmup", options.warmup, "Operations before");
+  std::uint64_t think = 0;
+  app.add_option("--think", think,
+                 "Microseconds that each side computes in each round trip, not counted (futex)");
   app.add_option("--parent-cpu", options.parent_cpu, "The core of the first process");
   app.add_option("--child-cpu", options.child_cpu, "The core of the second");
   CLI11_PARSE(app, argc, argv);
+  options.think = std::chrono::microseconds(think);
   try {
     for (const PeerTest& test : peer_tests()) {
       if (test.name == name) std::printf("%s\n", to_json(test.run(options)).c_str());

@@ -13,6 +13,19 @@ std::uint64_t sleeps_of_this_thread() noexcept {
   return static_cast<std::uint64_t>(usage.ru_nvcsw);
 }
 
+void think(std::chrono::nanoseconds time) noexcept {
+  if (time <= std::chrono::nanoseconds::zero()) return;
+  const auto until = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < until) {
+  }
+}
+
+void Timing::without_thinking(std::chrono::nanoseconds of_each) {
+  const auto nanoseconds = static_cast<double>(of_each.count());
+  seconds -= nanoseconds * 1e-9 * static_cast<double>(operations);
+  for (double& batch : batches) batch -= nanoseconds;
+}
+
 std::string to_json(const Timing& timing) {
   const double mean = timing.seconds * 1e9 / static_cast<double>(timing.operations);
   std::vector<double> sorted = timing.batches;

@@ -16,7 +16,13 @@ struct Timing {
   std::vector<double> batches;
   /// How often the measuring thread slept: what claims to measure sleeping sides must show it.
   std::uint64_t sleeps = 0;
+
+  /// Takes off what each operation spent in think().
+  void without_thinking(std::chrono::nanoseconds of_each);
 };
+
+/// Computes for that long: the other side finds nothing to do and goes to sleep.
+void think(std::chrono::nanoseconds time) noexcept;
 
 /// Voluntary context switches of the calling thread so far.
 std::uint64_t sleeps_of_this_thread() noexcept;

@@ -69,7 +69,8 @@ godwit::Result<void> Conductor::start(unsigned worker) {
                   {"--worker-index", std::to_string(worker), "--actor", std::to_string(actor),
                    "--history", history, "--quota", std::to_string(quota), "--processes",
                    std::to_string(options_.processes), "--seed", std::to_string(options_.seed),
-                   "--cuts-per-second", std::to_string(options_.cuts_per_second)});
+                   "--cuts-per-second", std::to_string(options_.cuts_per_second), "--transports",
+                   CLI::detail::join(options_.transports, ",")});
   if (!started) return tl::make_unexpected(started.error());
   histories_.push_back(history);
   if (workers_.size() <= worker) workers_.resize(worker + 1);
@@ -253,6 +254,10 @@ int parse_and_run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--seconds", options.seconds, "how long a run with --kills lasts")
       ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  app.add_option("--transports", options.transports, "what the processes may use")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"shm", "tcp", "ucx"}))
       ->capture_default_str();
   app.add_option("--limit", options.limit, "seconds after which a run that hangs is given up")
       ->capture_default_str();

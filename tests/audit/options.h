@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace audit {
 
@@ -19,6 +20,7 @@ struct Options {
   double seconds = 10;
   unsigned limit = 1200;  // seconds after which a run that does not end is a failure
   bool keep = false;
+  std::vector<std::string> transports = {"shm", "tcp", "ucx"};  // of each worker
 
   // One worker.
   std::string role;  // "worker": this process is one

@@ -84,7 +84,11 @@ class Worker {
   Worker(const Options& options, HistoryWriter history)
       : options_(options),
         history_(std::move(history)),
-        random_(options.seed * 1000003 + options.actor) {}
+        random_(options.seed * 1000003 + options.actor) {
+    for (const std::string& name : options.transports) {
+      transports_.push_back(need(godwit::fabric::parse_transport(name), "--transports"));
+    }
+  }
 
   int run();
 
@@ -127,6 +131,7 @@ class Worker {
   const Options& options_;
   HistoryWriter history_;
   std::mt19937_64 random_;
+  std::vector<TransportKind> transports_;
   std::unique_ptr<godwit::Process> process_;
   godwit::Endpoint me_;
   std::vector<Peer> peers_;
@@ -140,7 +145,6 @@ class Worker {
   };
   std::vector<Held> held_;
   std::vector<std::byte> bytes_;
-  std::vector<TransportKind> transports_;
   std::array<std::uint64_t, 8> seen_over_{};  // samples, by TransportKind
   Clock::time_point next_cut_{}, next_say_{};
   std::uint64_t accepted_ = 0, executed_ = 0, cuts_ = 0, complaints_ = 0;
@@ -152,7 +156,7 @@ void Worker::start() {
   godwit::ProcessOptions options;
   options.runtime_directory = options_.runtime_directory;
   options.program = "audit-" + std::to_string(options_.worker);
-  options.transports = {TransportKind::shm, TransportKind::tcp, TransportKind::ucx};
+  options.transports = transports_;
   // Many more processes than cores: whoever polls takes the time of somebody who has work.
   options.spin = 0ns;
   process_ = need(godwit::Process::attach(options), "attach");
@@ -336,14 +340,13 @@ void Worker::cut_now_and_then() {
   const auto now = Clock::now();
   if (options_.cuts_per_second <= 0 || now < next_cut_) return;
   if (next_cut_ != Clock::time_point{} && !draining_) {
-    constexpr std::array kKinds = {TransportKind::shm, TransportKind::tcp, TransportKind::ucx};
     for (const Peer& peer : peers_) {
       if (!peer.remote) continue;
       if (const auto kind = process_->transport_to(me_, *peer.remote)) {
         ++seen_over_[static_cast<std::size_t>(*kind)];
       }
     }
-    cuts_ += process_->cut_connections(kKinds[pick(kKinds.size())]);
+    cuts_ += process_->cut_connections(transports_[pick(transports_.size())]);
   }
   const double mean = 1e6 / options_.cuts_per_second;
   next_cut_ = now + std::chrono::microseconds(

@@ -128,7 +128,8 @@ TEST_F(AgentTest, WaitsForAnEndpointToAppearAndToGo) {
   EXPECT_EQ(cancelled.get().error().code, Errc::cancelled);
 }
 
-// A look-up of a name takes several steps at the directory; what changes between them is not missed.
+// A look-up of a name takes several steps at the directory; what changes between them is not
+// missed.
 TEST_F(AgentTest, AWaitMissesNoQuickRebind) {
   const auto east = start_agent("east"), west = start_agent("west");
   ASSERT_TRUE(east && west);

@@ -12,10 +12,13 @@ Timing call_client(Side& side) {
       put_number(payload.data(), number);
       const Message reply = must(side.me.call(side.peer, Bytes(payload)), "call");
       check_number(reply.payload(), number, payload.size());
+      think(side.options.think);
     }
   };
   calls(side.options.warmup);
-  return time_batches(side.options.count, 100, calls);
+  Timing timing = time_batches(side.options.count, 100, calls);
+  timing.without_thinking(2 * side.options.think);
+  return timing;
 }
 
 Timing call_stream_client(Side& side) {
@@ -48,6 +51,7 @@ void call_server(Side& side) {
     Request request = must(side.me.receive_request(), "receive_request");
     const Bytes payload = request.payload();
     check_number(payload, number, side.options.size);
+    think(side.options.think);
     must(side.me.reply(std::move(request), payload), "reply");
   }
   await_end(side);

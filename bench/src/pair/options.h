@@ -15,10 +15,11 @@ struct PairOptions {
   std::string dc = "bench";
   fabric::TransportKind transport = fabric::TransportKind::shm;
   std::chrono::nanoseconds spin = std::chrono::nanoseconds::max();
-  std::size_t size = 64;         // bytes of a message, a request or a copy
-  std::uint64_t count = 100000;  // operations that are timed
-  std::uint64_t warmup = 10000;  // operations before
-  bool handover = false;         // send memory of Process::allocate() instead of copying
+  std::size_t size = 64;              // bytes of a message, a request or a copy
+  std::uint64_t count = 100000;       // operations that are timed
+  std::uint64_t warmup = 10000;       // operations before
+  std::chrono::nanoseconds think{0};  // of each side in each call, not counted
+  bool handover = false;              // send memory of Process::allocate() instead of copying
 };
 
 }  // namespace godwit::bench

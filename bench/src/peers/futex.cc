@@ -47,6 +47,7 @@ Timing futex_ping_pong(const PeerOptions& options) {
   Child child(options, [&] {
     for (std::uint64_t i = 1; i <= total; ++i) {
       sleep_until(words.there, static_cast<std::uint32_t>(i));
+      think(options.think);
       set_and_wake(words.back, static_cast<std::uint32_t>(i));
     }
   });
@@ -55,10 +56,13 @@ Timing futex_ping_pong(const PeerOptions& options) {
     for (std::uint64_t i = 0; i < count; ++i) {
       set_and_wake(words.there, ++number);
       sleep_until(words.back, number);
+      think(options.think);
     }
   };
   round_trips(options.warmup);
-  return time_batches(options.count, 100, round_trips);
+  Timing timing = time_batches(options.count, 100, round_trips);
+  timing.without_thinking(2 * options.think);
+  return timing;
 }
 
 }  // namespace godwit::bench

@@ -2,6 +2,7 @@
 // own. Godwit takes no part. An operation of a ping-pong is the round trip.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -16,7 +17,8 @@ struct PeerOptions {
   std::size_t size = 64;
   std::uint64_t count = 100000;
   std::uint64_t warmup = 10000;
-  int parent_cpu = -1;  // -1: wherever the kernel likes
+  std::chrono::nanoseconds think{0};  // of each side in each round trip, not counted
+  int parent_cpu = -1;                // -1: wherever the kernel likes
   int child_cpu = -1;
 };
 

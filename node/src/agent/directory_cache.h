@@ -76,7 +76,7 @@ class DirectoryCache {
     bool armed = false;         // a watch is pending
     bool absent_watch = false;  // ... that was set while nobody held the name
     bool reading = false;
-    bool overtaken = false;     // a watch fired while reading
+    bool overtaken = false;  // a watch fired while reading
     std::vector<SessionNumber> subscribers;
     std::vector<Answer> readers, next_readers;
     std::vector<Wait> bound_waits, unbound_waits;
