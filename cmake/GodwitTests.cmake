@@ -24,16 +24,17 @@ math(EXPR GODWIT_TIMEOUT_UNIT "60 * ${GODWIT_TIMEOUT_FACTOR}")
 math(EXPR GODWIT_TIMEOUT_REAL "180 * ${GODWIT_TIMEOUT_FACTOR}")
 set(GODWIT_TIMEOUT_HEAVY 1800)
 
-# godwit_discover_tests(TARGET): adds each test of a GoogleTest executable to ctest.
+# godwit_discover_tests(TARGET): adds each test of a GoogleTest executable to ctest. One named
+# DISABLED_Child... is the body of a child process that another test starts.
 function(godwit_discover_tests target)
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
-    TEST_PREFIX ${target}: TEST_FILTER "-*Real*:*Heavy*"
+    TEST_PREFIX ${target}: TEST_FILTER "-*Real*:*Heavy*:*.DISABLED_Child*"
     PROPERTIES LABELS unit TIMEOUT ${GODWIT_TIMEOUT_UNIT})
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
-    TEST_PREFIX ${target}: TEST_FILTER "*Real*-*Heavy*"
+    TEST_PREFIX ${target}: TEST_FILTER "*Real*-*Heavy*:*.DISABLED_Child*"
     PROPERTIES LABELS real TIMEOUT ${GODWIT_TIMEOUT_REAL} RUN_SERIAL TRUE)
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
-    TEST_PREFIX ${target}: TEST_FILTER "*Heavy*"
+    TEST_PREFIX ${target}: TEST_FILTER "*Heavy*-*.DISABLED_Child*"
     PROPERTIES LABELS heavy TIMEOUT ${GODWIT_TIMEOUT_HEAVY} RUN_SERIAL TRUE)
 endfunction()
 

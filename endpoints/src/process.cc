@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -59,11 +60,18 @@ class Process::Impl final : public Resolver::Listener {
     return engine;
   }
 
-  /// The calling thread's engine if it has one.
+  /// The calling thread's engine if it has one. It lives as long as the process.
   Engine* existing() {
+    // allocate() asks for every message that is handed over.
+    thread_local std::uint64_t last_process = 0;
+    thread_local Engine* last = nullptr;
+    if (last_process == serial_) return last;
     const std::lock_guard lock(mutex_);
     const auto known = engines_.find(std::this_thread::get_id());
-    return known == engines_.end() ? nullptr : known->second.get();
+    if (known == engines_.end()) return nullptr;
+    last_process = serial_;
+    last = known->second.get();
+    return last;
   }
 
   void on_endpoint_changed(const EndpointPlace& place) override {
@@ -79,6 +87,12 @@ class Process::Impl final : public Resolver::Listener {
   const std::string& node() const { return node_; }
 
  private:
+  static std::uint64_t next_serial() {
+    static std::atomic<std::uint64_t> serial{0};
+    return ++serial;
+  }
+
+  const std::uint64_t serial_ = next_serial();  // no other process object of this program has it
   std::shared_ptr<Resolver> resolver_;
   ProcessOptions options_;
   std::string node_;
@@ -145,6 +159,7 @@ Result<std::vector<Result<Endpoint>>> Process::bind_many(const std::vector<std::
 }
 
 Result<fabric::Buffer> Process::allocate(std::size_t size) {
+  if (Engine* engine = impl_->existing()) return engine->allocate(size);
   auto engine = impl_->engine();
   if (!engine) return tl::make_unexpected(engine.error());
   return (*engine)->allocate(size);
@@ -156,6 +171,7 @@ unsigned Process::progress() {
 }
 
 Result<void> Process::run_until(const std::function<bool()>& until, const Wait& wait) {
+  if (Engine* engine = impl_->existing()) return engine->run_until(until, wait);
   auto engine = impl_->engine();
   if (!engine) return tl::make_unexpected(engine.error());
   return (*engine)->run_until(until, wait);

@@ -1,6 +1,7 @@
 // A peer that is killed, in each phase of a connection, over UCX's tcp and posix transports.
 //
-// The peer is this program, started anew with UcxPeer.DISABLED_Run: UCX does not survive a fork.
+// The peer is this program, started anew with UcxPeer.DISABLED_ChildRun: UCX does not survive a
+// fork.
 #include <gtest/gtest.h>
 
 #ifdef GODWIT_HAVE_UCX
@@ -52,7 +53,7 @@ class Peer {
     for (const int fd : {to_us[0], to_us[1], to_it[0], to_it[1]})
       posix_spawn_file_actions_addclose(&actions, fd);
     std::string program = "/proc/self/exe", run = "--gtest_also_run_disabled_tests",
-                filter = "--gtest_filter=UcxPeer.DISABLED_Run";
+                filter = "--gtest_filter=UcxPeer.DISABLED_ChildRun";
     char* arguments[] = {program.data(), run.data(), filter.data(), nullptr};
     if (posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, arguments, environ) != 0) pid_ = -1;
     posix_spawn_file_actions_destroy(&actions);
@@ -87,7 +88,7 @@ class Peer {
 };
 
 // Not a test of its own: what the peer runs until it is killed, or until its parent is gone.
-TEST(UcxPeer, DISABLED_Run) {
+TEST(UcxPeer, DISABLED_ChildRun) {
   if (std::getenv(kPhaseVariable) == nullptr) GTEST_SKIP() << "started by the tests of this file";
   const std::string phase = std::getenv(kPhaseVariable);
   UcxEngine engine(std::getenv(kTlsVariable));
@@ -193,7 +194,7 @@ TEST(UcxSettings, AllOfThemAreKnownToUcx) {
     std::string command =
         std::string("UCX_LOG_LEVEL=warn ") + kPhaseVariable + "=settings " + kTlsVariable + "=" +
         tls + " " + std::filesystem::read_symlink("/proc/self/exe").string() +
-        " --gtest_also_run_disabled_tests --gtest_filter=UcxPeer.DISABLED_Settings"
+        " --gtest_also_run_disabled_tests --gtest_filter=UcxPeer.DISABLED_ChildSettings"
         " 2>&1";
     FILE* output = popen(command.c_str(), "r");
     ASSERT_NE(output, nullptr);
@@ -206,7 +207,7 @@ TEST(UcxSettings, AllOfThemAreKnownToUcx) {
   }
 }
 
-TEST(UcxPeer, DISABLED_Settings) {
+TEST(UcxPeer, DISABLED_ChildSettings) {
   if (std::getenv(kTlsVariable) == nullptr) GTEST_SKIP() << "started by the tests of this file";
   UcxEngine engine(std::getenv(kTlsVariable));
 }

@@ -225,6 +225,10 @@ Result<Remote> Engine::reach(LocalEndpoint& local, const EndpointPlace& place) {
     return fail(Errc::permission_denied, "the endpoint is in another DC; messages never cross DCs",
                 place.name);
   }
+  const auto known = local.channels.find(place.id);
+  if (known != local.channels.end() && known->second->link != nullptr) {
+    return remote_of(*known->second);
+  }
   auto address = fabric::EngineAddress::parse(place.engine_address);
   if (!address) return tl::make_unexpected(address.error());
   Channel* channel = open_channel(local, place.id, place.lineage, place.epoch);

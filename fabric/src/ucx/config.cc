@@ -138,11 +138,12 @@ Result<ucp_config_t*> make_config(const UcxOptions& options, const std::string& 
 
 void release_signals() noexcept {
 #ifdef GODWIT_UCX_RELEASES_SIGNALS
-  // UCX_HANDLE_ERRORS=none would do, but the library reads it when it is loaded, before main() can
-  // say anything. Handlers that others have set since are not touched.
+  // UCX's variables would do, but the library reads them when it is loaded, before main() can say
+  // anything. What a user has set there holds; handlers that others have set since are not touched.
   static const bool once = [] {
-    if (std::getenv("UCX_HANDLE_ERRORS") != nullptr) return false;
     for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGHUP}) {
+      const char* variable = signal == SIGHUP ? "UCX_DEBUG_SIGNO" : "UCX_HANDLE_ERRORS";
+      if (std::getenv(variable) != nullptr) continue;
       struct sigaction current {};
       if (sigaction(signal, nullptr, &current) != 0) continue;
       Dl_info info{};

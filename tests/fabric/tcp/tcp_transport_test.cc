@@ -142,6 +142,9 @@ TEST_F(TcpTransportTest, StrangersCannotHoldMoreThanTheirShare) {
 
 TEST_F(TcpTransportTest, OutOfDescriptorsTheListenerRestsAndRecovers) {
   TestEngine server(factory), client(factory);
+  // The undefined-behaviour sanitizer checks the first call through each class by way of a pipe.
+  server.step();
+  (void)server.transport().next_deadline();
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
   ASSERT_TRUE(client.transport().connect(server.address(), kDc).has_value());
