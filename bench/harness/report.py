@@ -82,7 +82,7 @@ def cells(row):
 def markdown(rows, facts, repeat):
     lines = ["| what | Godwit | beside | ratio | bar | met |", "| --- | --- | --- | --- | --- | --- |"]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
-    lines += ["", f"Median of {repeat} runs (least–most); the ratio is that of the medians.", ""]
+    lines += ["", f"Median of {repeat} runs (least–most); the ratio is the median of those of neighbouring runs.", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     return "\n".join(lines)
 
