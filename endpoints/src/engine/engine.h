@@ -95,7 +95,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   template <typename Done>
   Result<void> run_until(Done&& done, const Wait& wait) {
     if (auto error = progress_until(done, wait)) return tl::make_unexpected(std::move(*error));
-    return ok();
+    return {};
   }
   /// progress() and a look at the descriptors: for callers that do not wait.
   unsigned progress_with_descriptors();
@@ -315,8 +315,8 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   static constexpr auto kAcceptorsPatience = std::chrono::milliseconds(400);
   static constexpr unsigned kMaxUnanswered = 3;
   static constexpr auto kProbeInterval = std::chrono::milliseconds(200);
-  static constexpr auto kAskAgain =
-      std::chrono::milliseconds(5);  // refused, but the directory knows it
+  // After a refusal of an endpoint that the directory says is there.
+  static constexpr auto kAskAgain = std::chrono::milliseconds(5);
   static constexpr auto kAttachTimeout = std::chrono::milliseconds(200);
   // How long what a peer said before its end may lie unread behind the directory's news of it.
   static constexpr auto kFarewell = std::chrono::milliseconds(20);
@@ -335,8 +335,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   std::vector<std::unique_ptr<Channel>> channels_;
   struct Use {
     std::uint32_t serial = 0;
-    bool received =
-        false;  // by the peer of the channel of this index that was freed last: all of it
+    bool received = false;  // the channel that was freed last had nothing unacknowledged
   };
   std::vector<Use> uses_;  // by channel index
   std::vector<std::uint32_t> free_channels_;

@@ -80,7 +80,7 @@ Result<void> Engine::call_async(const Remote& to, Bytes payload, ReplyCallback d
   auto call = std::make_unique<AsyncCall>(std::move(done));
   start_call(*channel, *call.release(), std::move(*frame), until);
   if (until != Clock::time_point::max()) set_timer(*channel, until);
-  return ok();
+  return {};
 }
 
 /// A slot in the window and in the table of calls. Both have the same size, but a call whose
@@ -94,7 +94,7 @@ Result<void> Engine::wait_for_call(const Remote& to, const Wait* wait, Channel*&
     const auto busy = [&](Channel& at) {
       return at.calls != nullptr && (*at.calls)[next % channel::kWindow] != nullptr;
     };
-    if (!busy(*channel)) return ok();
+    if (!busy(*channel)) return {};
     counters_->back_pressure.add();
     if (wait == nullptr) return fail(Errc::would_block);
     auto done = run_until(
@@ -224,7 +224,7 @@ Result<void> Engine::reply(Request request, Bytes payload, fabric::Buffer buffer
     }
     if (frame) (void)reply_here(channel, serial, number, std::move(*frame), told);
   });
-  return ok();
+  return {};
 }
 
 Result<void> Engine::reply_here(std::uint32_t index, std::uint32_t serial, std::uint32_t number,
@@ -239,11 +239,11 @@ Result<void> Engine::reply_here(std::uint32_t index, std::uint32_t serial, std::
     header.call = number;
     wire::set_header(frame->header, header);
     channel->replies_waiting.push(std::move(frame));
-    return ok();
+    return {};
   }
   enqueue(*channel, Stream::replies, std::move(frame), wire::Type::reply, 0,
           static_cast<std::uint16_t>(status), number);
-  return ok();
+  return {};
 }
 
 void Engine::send_waiting_replies(Channel& channel) {

@@ -165,7 +165,7 @@ Result<void> Engine::send(const Remote& to, Bytes payload, const Wait* wait, boo
   counters_->sends.add();
   const Number number = enqueue(*channel, Stream::messages, std::move(frame), wire::Type::message,
                                 rendezvous ? wire::kAckNow : 0, 0, 0);
-  if (!rendezvous) return ok();
+  if (!rendezvous) return {};
   // Watched, the channel stays even if the peer dies: it may have received the message before.
   watch(to, +1);
   bool received = false;
@@ -179,7 +179,7 @@ Result<void> Engine::send(const Remote& to, Bytes payload, const Wait* wait, boo
   Error error = done ? Error{Errc::endpoint_died, {}, to.id().to_string()} : done.error();
   error.outcome = Outcome::unknown;
   watch(to, -1);
-  if (received) return ok();
+  if (received) return {};
   return tl::make_unexpected(std::move(error));
 }
 
@@ -190,7 +190,7 @@ Result<void> Engine::send(const Remote& to, fabric::Buffer payload, const Wait& 
   if (!frame) return tl::make_unexpected(frame.error());
   counters_->sends.add();
   enqueue(**channel, Stream::messages, std::move(*frame), wire::Type::message, 0, 0, 0);
-  return ok();
+  return {};
 }
 
 Result<void> Engine::wait_received(const Remote& to, const Wait& wait) {
@@ -203,7 +203,7 @@ Result<void> Engine::wait_received(const Remote& to, const Wait& wait) {
   if (channel == nullptr) {
     // It ended in an earlier call, maybe because of what it had received.
     const bool last = to.channel_ < uses_.size() && uses_[to.channel_].serial == to.serial_ + 1;
-    if (last && uses_[to.channel_].received) return ok();
+    if (last && uses_[to.channel_].received) return {};
     return died();
   }
   const Number next = channel->core.out(Stream::messages).next();
@@ -219,7 +219,7 @@ Result<void> Engine::wait_received(const Remote& to, const Wait& wait) {
       },
       wait);
   watch(to, -1);
-  if (received) return ok();
+  if (received) return {};
   if (done) return died();
   done.error().outcome = Outcome::unknown;
   return done;
@@ -476,7 +476,7 @@ Result<void> Engine::notify(const Remote& to, std::uint64_t bits) {
   } else {
     serve(*channel);
   }
-  return ok();
+  return {};
 }
 
 /// Sends the bits in flight, or takes those that wait. May send the same ones again: the number

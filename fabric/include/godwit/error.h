@@ -61,12 +61,6 @@ inline tl::unexpected<Error> fail(Errc code, std::string message = {}, std::stri
   return tl::make_unexpected(Error{code, std::move(message), std::move(endpoint)});
 }
 
-/// Success, for hot paths: `return {}` would clear the whole object, strings and all, first.
-inline Result<void> ok() noexcept {
-  Result<void> success;
-  return success;
-}
-
 /// An error from errno: "cannot open /x: No such file or directory". ENOSPC, ENOMEM and EACCES keep
 /// their own codes; everything else is Errc::system.
 tl::unexpected<Error> fail_errno(std::string_view what);
