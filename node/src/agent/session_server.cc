@@ -224,12 +224,15 @@ void SessionServer::update(Connection& connection) {
 }
 
 void SessionServer::close(SessionNumber number) {
-  const auto connection = connections_.extract(number);
+  auto connection = connections_.extract(number);
   if (connection.empty()) return;
   Connection& closed = *connection.mapped();
   loop_.cancel(closed.hello_timer);
   loop_.unwatch(closed.fd);
   ::close(closed.fd);
+  // Whoever is being called for this session, further down the stack, may still look at it.
+  if (ended_.empty()) loop_.post([this] { ended_.clear(); });
+  ended_.push_back(std::move(connection.mapped()));
   handler_.on_session_closed(closed.session);
 }
 

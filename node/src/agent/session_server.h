@@ -53,6 +53,7 @@ class SessionServer {
   Session* find(SessionNumber number);
   /// Sends an answer or a push; false if the session is gone.
   bool send(SessionNumber number, const endpoints::proto::Response& response);
+  /// The Session itself stays valid until the loop's next round.
   void close(SessionNumber number);
   /// Writes out what is queued, as far as it goes at once.
   void flush_all();
@@ -87,6 +88,7 @@ class SessionServer {
   SessionNumber next_ = 1;
   std::unordered_map<SessionNumber, std::unique_ptr<Connection>> connections_;
   std::vector<SessionNumber> dirty_;
+  std::vector<std::unique_ptr<Connection>> ended_;  // until the loop's next round
   EventLoop::TimerId resume_ = 0;
   std::uint64_t requests_ = 0;
 };
