@@ -105,13 +105,28 @@ void EmbeddedDirectory::unbind(EndpointId id, Done<void> done) {
         names_.erase(known->second->name);
         woken = take_waiters(known->second->name, false);
       }
-      known->second->state = EndpointState::unbound;
-      if (listener_ != nullptr) listener_->on_endpoint_changed(*known->second);
+      // Others may be reading the place that they were given.
+      EndpointPlace gone = *known->second;
+      gone.state = EndpointState::unbound;
       places_.erase(known);
+      if (listener_ != nullptr) listener_->on_endpoint_changed(gone);
     }
   }
   for (Waiter& waiter : woken) waiter.unbound({});
   done({});
+}
+
+void EmbeddedDirectory::moved(EndpointId id, std::uint32_t epoch,
+                              const std::string& engine_address) {
+  const std::lock_guard lock(mutex_);
+  const auto known = places_.find(id);
+  if (known == places_.end()) return;
+  auto place = std::make_shared<EndpointPlace>(*known->second);
+  place->epoch = epoch;
+  place->engine_address = engine_address;
+  known->second = place;
+  if (!place->name.empty()) names_[place->name] = place;
+  if (listener_ != nullptr) listener_->on_endpoint_changed(*place);
 }
 
 std::shared_ptr<const EndpointPlace> EmbeddedDirectory::cached(std::string_view full_name) {

@@ -38,6 +38,9 @@ class EmbeddedDirectory final : public Resolver {
   std::string runtime_directory() const override { return runtime_; }
   std::string listen_host() const override { return "127.0.0.1"; }
 
+  /// The endpoint serves on another thread of this process now.
+  void moved(EndpointId id, std::uint32_t epoch, const std::string& engine_address);
+
  private:
   struct Waiter {
     Ticket ticket;

@@ -195,6 +195,11 @@ Result<GrantRef> Endpoint::grant(std::span<const std::byte> memory,
                         Rights::read, peer);
 }
 
+Result<void> Endpoint::regrant(const GrantRef& grant, std::span<std::byte> memory) {
+  GODWIT_ENTER();
+  return engine_->regrant(index_, grant, memory);
+}
+
 Result<void> Endpoint::revoke(const GrantRef& grant, const Wait& wait) {
   GODWIT_ENTER();
   return engine_->revoke(index_, grant, wait);

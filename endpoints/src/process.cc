@@ -12,6 +12,7 @@
 #include "embedded_directory.h"
 #include "engine/engine.h"
 #include "godwit/agent_link.h"
+#include "godwit/relocation.h"
 
 namespace godwit {
 
@@ -196,6 +197,20 @@ const std::string& Process::node() const {
 }
 Resolver& Process::resolver() {
   return impl_->resolver();
+}
+
+// --- what a mover needs of a process -------------------------------------------------------------
+
+Result<Endpoint> Relocation::install(Process& process, std::string_view image) {
+  auto engine = process.impl_->engine();
+  if (!engine) return tl::make_unexpected(engine.error());
+  return (*engine)->install(image);
+}
+
+Result<std::string> Relocation::engine_address(Process& process) {
+  auto engine = process.impl_->engine();
+  if (!engine) return tl::make_unexpected(engine.error());
+  return (*engine)->address();
 }
 
 }  // namespace godwit

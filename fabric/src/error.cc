@@ -52,6 +52,8 @@ std::string_view to_string(Errc code) noexcept {
       return "closed";
     case Errc::system:
       return "system";
+    case Errc::moved:
+      return "moved";
   }
   return "unknown";
 }

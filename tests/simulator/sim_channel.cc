@@ -232,6 +232,9 @@ void SimChannel::on_peer_died() {
 
 void SimChannel::on_moved(Host& host, std::uint32_t epoch) {
   host_ = &host;
+  // Through the image, as between two processes: what it leaves out is not needed.
+  const bool smaller = host.rules().session_tie && own_.endpoint < peer_.endpoint;
+  core_ = ChannelCore(core_.own_lineage(), epoch, smaller, core_.image());
   core_.on_moved(epoch);
   connection_ = kNoConnection;
   unanswered_ = 0;

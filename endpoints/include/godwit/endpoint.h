@@ -152,6 +152,9 @@ class Endpoint {
   /// Grants peers access to memory that stays valid and in place until revoke() has returned.
   Result<GrantRef> grant(std::span<std::byte> memory, GrantOptions options = {});
   Result<GrantRef> grant(std::span<const std::byte> memory, std::optional<EndpointId> peer = {});
+  /// Gives a grant its memory again after the endpoint has moved here with it: as many bytes as it
+  /// was for. Until then copies are answered not_found. Errors: not_found, invalid_argument.
+  Result<void> regrant(const GrantRef& grant, std::span<std::byte> memory);
   /// Ends a grant; waits for copies that are under way.
   Result<void> revoke(const GrantRef& grant, const Wait& wait = forever);
 
@@ -171,6 +174,7 @@ class Endpoint {
  private:
   friend class Engine;
   friend class Process;
+  friend class Relocation;
   Endpoint(std::shared_ptr<Engine> engine, std::uint32_t index, EndpointId id) noexcept;
 
   std::shared_ptr<Engine> engine_;

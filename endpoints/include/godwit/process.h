@@ -85,6 +85,7 @@ class Process {
   Resolver& resolver();
 
  private:
+  friend class Relocation;
   class Impl;
   explicit Process(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -33,7 +33,7 @@ void to_message(const EndpointPlace& place, endpoints::proto::Place& message) {
 
 Error to_error(const endpoints::proto::Failure& failure) {
   // A code that a newer agent invented has no meaning here but "it did not work".
-  const bool known = failure.code() >= 1 && failure.code() <= static_cast<unsigned>(Errc::system);
+  const bool known = failure.code() >= 1 && failure.code() <= static_cast<unsigned>(Errc::moved);
   return Error{known ? static_cast<Errc>(failure.code()) : Errc::system, failure.message(),
                failure.endpoint()};
 }

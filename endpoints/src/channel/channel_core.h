@@ -48,6 +48,21 @@ enum class AttachVerdict : std::uint8_t {
   invalid,       // breaks the protocol
 };
 
+/// A channel's core as it moves with its endpoint.
+struct CoreImage {
+  std::uint32_t session = 0;
+  std::uint64_t peer_lineage = 0;
+  std::uint32_t peer_epoch = 0;
+  struct {
+    Number acknowledged = 1;
+    std::uint32_t retained = 0;
+  } out[2];
+  struct {
+    Number received = 1;
+    ReceiveWindow::Taken taken{};
+  } in[2];
+};
+
 class ChannelCore {
  public:
   enum class State : std::uint8_t { detached, attaching, attached };
@@ -61,10 +76,39 @@ class ChannelCore {
         out_{SendWindow{first}, SendWindow{first}},
         in_{ReceiveWindow{first}, ReceiveWindow{first}} {}
 
+  /// The core at the new place; on_moved() says when it is allowed to be one.
+  ChannelCore(std::uint64_t own_lineage, std::uint32_t own_epoch, bool smaller,
+              const CoreImage& image) noexcept
+      : ChannelCore(own_lineage, own_epoch, smaller) {
+    session_ = image.session;
+    peer_lineage_ = image.peer_lineage;
+    peer_epoch_ = image.peer_epoch;
+    for (int stream = 0; stream < 2; ++stream) {
+      out_[stream] =
+          SendWindow::restored(image.out[stream].acknowledged, image.out[stream].retained);
+      in_[stream] = ReceiveWindow::restored(image.in[stream].received, image.in[stream].taken);
+    }
+  }
+
+  /// What moves: all but the connection of the present session and what the application had not
+  /// taken.
+  CoreImage image() const noexcept {
+    CoreImage image;
+    image.session = session_;
+    image.peer_lineage = peer_lineage_;
+    image.peer_epoch = peer_epoch_;
+    for (int stream = 0; stream < 2; ++stream) {
+      image.out[stream] = {out_[stream].acknowledged(), out_[stream].retained()};
+      image.in[stream] = {in_[stream].received(), in_[stream].taken()};
+    }
+    return image;
+  }
+
   State state() const noexcept { return state_; }
   bool attached() const noexcept { return state_ == State::attached; }
   std::uint32_t session() const noexcept { return session_; }
   std::uint32_t peer_index() const noexcept { return peer_index_; }
+  std::uint64_t own_lineage() const noexcept { return own_lineage_; }
   std::uint64_t peer_lineage() const noexcept { return peer_lineage_; }
   std::uint32_t peer_epoch() const noexcept { return peer_epoch_; }
 

@@ -78,6 +78,13 @@ class SendWindow {
   /// it after this copy was made.
   void on_moved() noexcept { highest_sent_ = next_; }
 
+  /// The window as it moves: what was not acknowledged, `retained` messages, may have been sent.
+  static SendWindow restored(Number acknowledged, std::uint32_t retained) noexcept {
+    SendWindow window(acknowledged);
+    window.next_ = window.highest_sent_ = acknowledged + retained;
+    return window;
+  }
+
  private:
   Number acknowledged_;
   Number sent_;
@@ -136,6 +143,17 @@ class ReceiveWindow {
   /// sends it again. What was taken out of order stays marked: on_frame() calls it a duplicate.
   void forget_untaken() noexcept { arrived_ = received_; }
 
+  using Taken = std::array<std::uint64_t, 4>;
+  /// What was taken out of order, by number modulo the window.
+  const Taken& taken() const noexcept { return taken_; }
+  /// The window as it moves: without what was not taken.
+  static ReceiveWindow restored(Number received, const Taken& taken) noexcept {
+    ReceiveWindow window(received);
+    window.taken_ = taken;
+    window.out_of_order_ = (taken[0] | taken[1] | taken[2] | taken[3]) != 0;
+    return window;
+  }
+
  private:
   static_assert(kWindow == 256, "the bitmap below is four words");
 
@@ -146,7 +164,7 @@ class ReceiveWindow {
   Number arrived_;
   Number received_;
   bool out_of_order_ = false;
-  std::array<std::uint64_t, 4> taken_{};  // numbers taken after received_, modulo the window
+  Taken taken_{};  // numbers taken after received_, modulo the window
 };
 
 }  // namespace godwit::channel

@@ -86,13 +86,16 @@ struct Channel {
   bool in_ready = false;
   bool in_pump = false;
   bool ack_due = false;
-  bool mirror = false;         // LocalEndpoint::mirror: never starts a session
-  bool dead = false;           // the peer is gone; kept while its messages are not taken
-  bool locating = false;       // the directory was asked
-  bool lost = false;           // of `ends`: with its process or node, not by an unbind
-  bool all_received = false;   // when it died: nothing that was sent was still unacknowledged
-  std::uint32_t copies = 0;    // one-sided copies that use this channel
-  std::uint32_t watchers = 0;  // waits for this very peer
+  bool mirror = false;          // LocalEndpoint::mirror: never starts a session
+  bool dead = false;            // the peer is gone; kept while its messages are not taken
+  bool parked = false;          // the endpoint moves: nothing is accepted, sent or taken
+  bool redirect = false;        // the endpoint has moved, and the peer is to be told
+  bool locating = false;        // the directory was asked
+  bool lost = false;            // of `ends`: with its process or node, not by an unbind
+  bool all_received = false;    // when it died: nothing that was sent was still unacknowledged
+  std::uint32_t executing = 0;  // requests that the application has and did not answer
+  std::uint32_t copies = 0;     // one-sided copies that use this channel
+  std::uint32_t watchers = 0;   // waits for this very peer
 
   /// How the peer's frames name this channel: its index, and enough of the serial that a frame
   /// which is late for a former channel of the index does not reach this one.
@@ -112,9 +115,10 @@ struct Channel {
   bool has_unsent() const noexcept { return out[0].unsent != nullptr || out[1].unsent != nullptr; }
   /// Whether somebody waits for the peer: then a lost connection is worth a reconnect now.
   bool wanted() const noexcept {
-    return !dead && (calls_waiting != 0 || copies != 0 || watchers != 0 || notify_waiting != 0 ||
-                     notify_flying != 0 || !core.out(channel::Stream::messages).empty() ||
-                     !core.out(channel::Stream::replies).empty());
+    return !dead &&
+           (redirect || calls_waiting != 0 || copies != 0 || watchers != 0 || notify_waiting != 0 ||
+            notify_flying != 0 || !core.out(channel::Stream::messages).empty() ||
+            !core.out(channel::Stream::replies).empty());
   }
 };
 

@@ -123,7 +123,7 @@ std::optional<Error> Engine::idle_step(unsigned& quiet, Clock::time_point& idle_
 }
 
 void Engine::sleep(Clock::time_point until) {
-  if (mailbox_->has_mail() || !completions_.empty()) return;
+  if (mailbox_->has_mail() || !completions_.empty() || std::exchange(restless_, false)) return;
   update_counters();
   counters_->sleeps.add();
   const Clock::time_point before = Clock::now();

@@ -9,6 +9,7 @@
 //   engine_messages.cc   send, receive, acknowledgements, notifications
 //   engine_calls.cc      calls and replies
 //   engine_copies.cc     grants and one-sided copies
+//   engine_moves.cc      an endpoint's gate, its image, and its life at a new place
 //
 // Everything belongs to the thread that made the engine, except post(), wake() and reply().
 #pragma once
@@ -64,6 +65,16 @@ struct LocalEndpoint {
   std::uint32_t epoch = 0;
   std::uint32_t index = 0;
   bool open = true;
+  /// Whether the application may take, and the channels may give out numbers (docs/migration.md).
+  enum class Gate : std::uint8_t {
+    open,
+    closing,  // nothing new is handed out; what was taken may go on and end
+    parked,   // nothing at all
+    left,     // for good: the endpoint serves elsewhere
+  };
+  Gate gate = Gate::open;
+  bool attention = false;  // the gate is not open, or there is an interlude
+  std::function<bool()> interlude;
   Channel* ready_head = nullptr;  // channels with messages or requests, round robin
   Channel* ready_tail = nullptr;
   std::vector<Channel*> notified;
@@ -146,6 +157,20 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   Result<void> copy_between(std::uint32_t endpoint, const GrantRef& from, std::uint64_t from_offset,
                             const GrantRef& to, std::uint64_t to_offset, std::uint64_t length,
                             const Wait& wait);
+
+  Result<void> regrant(std::uint32_t endpoint, const GrantRef& grant, std::span<std::byte> memory);
+
+  // --- moves (engine_moves.cc); see godwit/relocation.h ------------------------------------------
+
+  void at_rest(std::uint32_t endpoint, std::function<bool()> interlude);
+  void shut(std::uint32_t endpoint);
+  std::string busy(std::uint32_t endpoint) const;
+  std::string park(std::uint32_t endpoint);
+  Result<Endpoint> install(std::string_view image);
+  void open_gate(std::uint32_t endpoint, std::uint32_t epoch);
+  void leave(std::uint32_t endpoint);
+  std::uint32_t epoch_of(std::uint32_t endpoint) const { return endpoints_[endpoint]->epoch; }
+  const std::string& address() const noexcept { return address_blob_; }
 
   Result<fabric::Buffer> allocate(std::size_t size);
   unsigned cut_connections(std::optional<fabric::TransportKind> next);
@@ -244,6 +269,11 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   bool post_control(fabric::Connection& connection, const wire::Header& header, const T& payload) {
     return post_control(connection, header, std::as_bytes(std::span(&payload, 1)));
   }
+
+  // engine_moves.cc
+  bool attend(LocalEndpoint& local);
+  void drop_inbox(Channel& channel);
+  std::vector<Channel*> channels_of(LocalEndpoint& local) const;
 
   // engine_messages.cc
   fabric::FramePtr small_frame(Bytes payload) noexcept;
@@ -357,6 +387,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   std::chrono::nanoseconds spin_{};
   unsigned quiet_round_ = kQuietRound;
   unsigned busy_rounds_ = 0;
+  bool restless_ = false;  // an interlude has more to do: no sleep now
 
   std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
 };
@@ -419,8 +450,8 @@ inline Channel* Engine::find(const Remote& remote) noexcept {
 /// The channel if its window has a slot now, else null.
 inline Channel* Engine::with_room(const Remote& to) noexcept {
   Channel* channel = find(to);
-  const bool has_room =
-      channel != nullptr && !channel->dead && !channel->core.out(Stream::messages).full();
+  const bool has_room = channel != nullptr && !channel->dead && !channel->parked &&
+                        !channel->core.out(Stream::messages).full();
   return has_room ? channel : nullptr;
 }
 

@@ -166,16 +166,23 @@ void Engine::expire_calls(Channel& channel, Clock::time_point now) {
 Result<Request> Engine::receive_request(std::uint32_t endpoint, const Wait& wait) {
   LocalEndpoint& local = *endpoints_[endpoint];
   if (!local.open) return fail(Errc::closed);
-  Channel* channel = next_ready(local, true);
-  if (channel == nullptr) {
-    auto error =
-        progress_until([&] { return (channel = next_ready(local, true)) != nullptr; }, wait);
+  Channel* channel = nullptr;
+  const auto look = [&] {
+    if (local.attention && !attend(local)) [[unlikely]]
+      return local.gate == LocalEndpoint::Gate::left;
+    return (channel = next_ready(local, true)) != nullptr;
+  };
+  if (!look()) {
+    auto error = progress_until(look, wait);
     if (error) return tl::make_unexpected(std::move(*error));
   }
+  if (channel == nullptr) [[unlikely]]
+    return fail(Errc::moved, {}, local.name);
   fabric::FramePtr frame = channel->requests.pop();
   const wire::Header header = wire::header_of(frame->header);
   Request request(this, channel->index, channel->serial, header.number,
                   Message(std::move(frame), channel->remote, Message::Kind::request));
+  ++channel->executing;
   taken(*channel, Stream::messages, header.number, false);
   after_take(*channel);
   counters_->requests.add();
@@ -188,7 +195,8 @@ Result<Request> Engine::as_request(Message message) {
   }
   // The frame's header was kept, and names the channel.
   const wire::Header header = wire::header_of(message.frame_->header);
-  const Channel* channel = named_by(header.channel);
+  Channel* channel = named_by(header.channel);
+  if (channel != nullptr) ++channel->executing;
   counters_->requests.add();
   return Request(this, channel != nullptr ? channel->index : 0,
                  channel != nullptr ? channel->serial : 0, header.number, std::move(message));
@@ -231,7 +239,11 @@ Result<void> Engine::reply_here(std::uint32_t index, std::uint32_t serial, std::
                                 fabric::FramePtr frame, Errc status) {
   Channel* channel = find(index, serial);
   counters_->answered.add();
-  if (channel == nullptr || channel->dead) return {};  // nobody waits for it any more
+  if (channel != nullptr) --channel->executing;
+  if (channel == nullptr || channel->dead) {  // nobody waits for it any more
+    if (channel != nullptr) free_if_done(*channel);
+    return {};
+  }
   if (channel->core.out(Stream::replies).full() || !channel->replies_waiting.empty()) {
     // A caller that gave up on calls may have more requests with us than the window has slots.
     wire::Header header;

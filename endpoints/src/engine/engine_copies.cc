@@ -70,6 +70,22 @@ Result<void> Engine::revoke(std::uint32_t endpoint, const GrantRef& ref, const W
   return {};
 }
 
+/// A grant that has moved with its endpoint gets its memory back.
+Result<void> Engine::regrant(std::uint32_t endpoint, const GrantRef& ref,
+                             std::span<std::byte> memory) {
+  LocalEndpoint& local = *endpoints_[endpoint];
+  const auto known = local.grants.find(ref.key);
+  if (known == local.grants.end()) return fail(Errc::not_found, "no such grant");
+  Grant& grant = *known->second;
+  if (grant.memory != nullptr) return fail(Errc::invalid_argument, "the grant has its memory");
+  if (memory.size() != grant.length) {
+    return fail(Errc::invalid_argument, "the grant is of " + std::to_string(grant.length) +
+                                            " bytes, not " + std::to_string(memory.size()));
+  }
+  grant.memory = memory.data();
+  return {};
+}
+
 // --- the owner ---------------------------------------------------------------------------------
 
 void Engine::answer_copy(Channel& channel, std::uint32_t token, Errc status, std::uint64_t value,
@@ -86,8 +102,11 @@ void Engine::on_copy_request(Channel& channel, const wire::Header& header,
                              const wire::CopyRequest& request) {
   using Operation = wire::CopyOperation;
   const auto refuse = [&](Errc status) { answer_copy(channel, header.call, status, 0, true); };
+  // A moving endpoint begins no copy; the requester asks again in the next session.
+  if (channel.local->gate != LocalEndpoint::Gate::open) return;
   const auto known = channel.local->grants.find(request.key);
-  if (known == channel.local->grants.end() || known->second->revoked)
+  if (known == channel.local->grants.end() || known->second->revoked ||
+      known->second->memory == nullptr)
     return refuse(Errc::not_found);
   const std::shared_ptr<Grant>& grant = known->second;
   const bool writes =

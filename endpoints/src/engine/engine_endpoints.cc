@@ -108,7 +108,8 @@ Result<void> Engine::unbind(std::uint32_t index, bool wait_for_directory) {
   if (!local.open) return fail(Errc::closed);
   local.open = false;  // nothing new, and no channel is freed behind our back
   linger(local);
-  by_id_.erase(local.id);
+  // One that has left may have come back as another.
+  if (const auto known = by_id_.find(local.id); known->second == &local) by_id_.erase(known);
   std::vector<Channel*> channels;
   for (const auto& [remote, channel] : local.channels) channels.push_back(channel);
   if (local.mirror != nullptr) channels.push_back(local.mirror);
@@ -139,7 +140,9 @@ Result<void> Engine::unbind(std::uint32_t index, bool wait_for_directory) {
   }
   counters_->endpoints.set(by_id_.size());
   Result<void> result;
-  if (wait_for_directory) {
+  if (local.gate == LocalEndpoint::Gate::left) {
+    // Its name is another process's.
+  } else if (wait_for_directory) {
     result =
         ask<void>([&](Resolver::Done<void> done) { resolver_->unbind(local.id, std::move(done)); },
                   std::chrono::seconds(5));

@@ -22,7 +22,7 @@ void Engine::join(Channel& channel, PeerLink& link) {
 }
 
 void Engine::serve(Channel& channel) {
-  if (channel.dead || channel.mirror ||
+  if (channel.dead || channel.mirror || channel.parked ||
       channel.core.state() != channel::ChannelCore::State::detached)
     return;
   if (channel.link == nullptr) {
@@ -102,7 +102,8 @@ void Engine::on_established(fabric::Connection& connection) {
   link->backoff = std::chrono::milliseconds(0);
   link->next.reset();
   for (Channel* channel : std::vector<Channel*>(link->channels)) {
-    if (channel->wanted() && channel->core.state() == channel::ChannelCore::State::detached) {
+    if (channel->wanted() && !channel->parked &&
+        channel->core.state() == channel::ChannelCore::State::detached) {
       start_session(*channel, connection);
     }
   }

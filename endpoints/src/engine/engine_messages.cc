@@ -126,23 +126,25 @@ void Engine::run_pump() {
 /// The channel, once its window has a slot. `wait` null: would_block instead of waiting.
 Result<Channel*> Engine::wait_for_room(const Remote& to, const Wait* wait) {
   Channel* channel = find(to);
-  if (channel == nullptr || channel->dead) [[unlikely]] {
-    return fail(Errc::endpoint_died, {}, to.id().to_string());
-  }
-  if (!channel->core.out(Stream::messages).full()) [[likely]]
+  const auto ended = [&] { return channel == nullptr || channel->dead; };
+  const auto why = [&] {
+    const bool left = channel != nullptr && channel->local->gate == LocalEndpoint::Gate::left;
+    return fail(left ? Errc::moved : Errc::endpoint_died, {}, to.id().to_string());
+  };
+  if (ended()) [[unlikely]]
+    return why();
+  if (!channel->parked && !channel->core.out(Stream::messages).full()) [[likely]]
     return channel;
   counters_->back_pressure.add();
   if (wait == nullptr) return fail(Errc::would_block);
   auto done = run_until(
       [&] {
         channel = find(to);
-        return channel == nullptr || channel->dead || !channel->core.out(Stream::messages).full();
+        return ended() || (!channel->parked && !channel->core.out(Stream::messages).full());
       },
       *wait);
   if (!done) return tl::make_unexpected(done.error());
-  if (channel == nullptr || channel->dead) {
-    return fail(Errc::endpoint_died, {}, to.id().to_string());
-  }
+  if (ended()) return why();
   return channel;
 }
 
@@ -389,6 +391,8 @@ Result<Message> Engine::receive(std::uint32_t endpoint, const Remote* from, cons
   if (!local.open) return fail(Errc::closed);
   Channel* channel = nullptr;
   const auto look = [&] {
+    if (local.attention && !attend(local)) [[unlikely]]
+      return local.gate == LocalEndpoint::Gate::left;
     if (from != nullptr) {
       channel = find(*from);
       return channel == nullptr || channel->dead || channel->has_input() ||
@@ -411,6 +415,8 @@ Result<Message> Engine::receive(std::uint32_t endpoint, const Remote* from, cons
     }
     if (error) return tl::make_unexpected(std::move(*error));
   }
+  if (local.gate == LocalEndpoint::Gate::left) [[unlikely]]
+    return fail(Errc::moved, {}, local.name);
   if (channel == nullptr) return fail(Errc::endpoint_died, {}, from->id().to_string());
   if (channel->notify_arrived != 0) {
     std::erase(local.notified, channel);
@@ -456,7 +462,8 @@ void Engine::watch(const Remote& remote, int change) {
 /// Lets go of a channel that has ended, once nothing of it is left to take and nobody looks at it.
 void Engine::free_if_done(Channel& channel) {
   if (channel.dead && !channel.has_input() && channel.notify_arrived == 0 &&
-      channel.watchers == 0 && channel.local->open) {
+      channel.executing == 0 && channel.watchers == 0 && channel.local->open &&
+      channel.local->gate != LocalEndpoint::Gate::left) {
     free_channel(channel);
   }
 }
@@ -468,6 +475,7 @@ Result<void> Engine::notify(const Remote& to, std::uint64_t bits) {
   if (channel == nullptr || channel->dead)
     return fail(Errc::endpoint_died, {}, to.id().to_string());
   if (bits == 0) return fail(Errc::invalid_argument, "a notification carries at least one bit");
+  if (channel->parked) return fail(Errc::would_block, "the endpoint is moving");
   counters_->notifications.add();
   channel->notify_waiting |= bits;
   if (channel->notify_flying != 0) return {};  // merged: leaves when the one in flight has arrived

@@ -166,6 +166,12 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
     refuse(connection, attach, wire::RefusedReason::gone, attach.session);
     return;
   }
+  if (local->second->gate == LocalEndpoint::Gate::left) {
+    refuse(connection, attach, wire::RefusedReason::moved, attach.session);
+    return;
+  }
+  // The new place will attach, or this one again: until then there is nothing true to say.
+  if (local->second->gate == LocalEndpoint::Gate::parked) return;
   const bool to_itself = attach.source == attach.target;
   Channel* opened = to_itself
                         ? mirror_of(*local->second)
@@ -272,6 +278,7 @@ void Engine::apply(Channel& channel, const ChannelCore::Effect& effect) {
   }
   channel.backoff = std::chrono::milliseconds(0);
   channel.unanswered = 0;
+  channel.redirect = false;
   if (!channel.replies_waiting.empty()) send_waiting_replies(channel);
   if (channel.notify_flying != 0 || channel.notify_waiting != 0) send_notification(channel);
   if (channel.copies != 0) restart_copies(channel);

@@ -98,7 +98,8 @@ enum class RefusedReason : std::uint32_t {
   gone = 1,
   stale_epoch = 2,
   lineage_lost = 3,
-  superseded = 4
+  superseded = 4,
+  moved = 5,  // the directory knows where to
 };
 
 struct Refused {

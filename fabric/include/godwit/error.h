@@ -33,6 +33,7 @@ enum class Errc : std::uint16_t {
   agent_unavailable,     // the node's agent cannot be reached
   closed,                // the object was closed by its owner
   system,                // the operating system refused; the message has errno's text
+  moved,                 // the endpoint serves in another process now: stand by or exit
 };
 
 /// The code's name as documented, e.g. "endpoint_died". Static storage.

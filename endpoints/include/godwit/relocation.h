@@ -1,0 +1,54 @@
+// Relocation: what a mover needs of an endpoint. Programs use migrate/'s godwit/movable.h; this is
+// what that is made of.
+//
+// An endpoint's gate is open, closing (what was taken may end, nothing new is handed out), parked
+// (nothing at all), or the endpoint has left (receive() and receive_request() answer
+// Errc::moved). Only whoever has the directory's word for it may open a gate (docs/migration.md).
+//
+// All functions but post() are for the endpoint's thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "godwit/endpoint.h"
+#include "godwit/process.h"
+
+namespace godwit {
+
+class Relocation {
+ public:
+  /// Runs whenever the thread asks the endpoint for input and before each sleep of that wait:
+  /// between two requests, never inside one. True: it has more to do, and the engine does not
+  /// sleep. It must not call the endpoint's receive functions. Null: none.
+  using Interlude = std::function<bool()>;
+  static void at_rest(Endpoint& endpoint, Interlude interlude);
+
+  /// Runs `task` soon on the thread that the endpoint belongs to, also inside a request. Any
+  /// thread.
+  static void post(const Endpoint& endpoint, std::function<void()> task);
+
+  static void shut(Endpoint& endpoint);
+  /// What a closing endpoint still does, for people; empty: it can be parked.
+  static std::string busy(const Endpoint& endpoint);
+  /// Parks an endpoint that is closing and not busy. The answer is its image: what install() makes
+  /// it of elsewhere. The endpoint itself stays, for open() or leave().
+  static std::string park(Endpoint& endpoint);
+
+  /// Makes the endpoint of an image, parked, on the calling thread. Dials its peers. Errors:
+  /// protocol_error (damaged), version_mismatch, name_taken (it is in this process), no_memory.
+  static Result<Endpoint> install(Process& process, std::string_view image);
+
+  /// Serves at `epoch`, and attaches to every peer: they send again what was not received.
+  static void open(Endpoint& endpoint, std::uint32_t epoch);
+  /// The endpoint serves elsewhere.
+  static void leave(Endpoint& endpoint);
+
+  static std::uint32_t epoch(const Endpoint& endpoint);
+  /// Where the engine of the calling thread is reached, for the endpoint's record.
+  static Result<std::string> engine_address(Process& process);
+};
+
+}  // namespace godwit
