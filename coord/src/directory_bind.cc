@@ -30,6 +30,7 @@ proto::EndpointRecord next_binding(const BindRequest& request, const DcEntry& dc
   *record.mutable_owner() = request.owner;
   record.set_engine_address(request.engine_address);
   record.set_name(request.name);
+  record.set_program(request.program);
   return record;
 }
 
@@ -184,6 +185,7 @@ void Directory::bind(BindRequest request, Deadline deadline, Callback<EndpointEn
   auto valid = validate_name("DC name", request.dc);
   if (valid && !request.name.empty()) valid = validate_name("endpoint name", request.name);
   if (valid) valid = validate_name("node name", request.owner.node());
+  if (valid && !request.program.empty()) valid = validate_name("program name", request.program);
   if (!valid) return refuse(std::move(valid.error()), std::move(done));
   bind_flow(impl_, std::move(request), deadline, std::move(done));
 }

@@ -1,8 +1,8 @@
 // Directory: the records of DCs, and the slots that agents take from them.
 #include "directory_impl.h"
+#include "unix_time.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <utility>
 
@@ -10,11 +10,6 @@ namespace godwit::coord {
 namespace {
 
 using Impl = Directory::Impl;
-
-std::int64_t unix_ms() {
-  using namespace std::chrono;
-  return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
-}
 
 // The folders of a DC below its own record, parents first.
 std::vector<std::string> folders_of(const Impl& impl, const std::string& dc) {

@@ -239,7 +239,9 @@ void Directory::update_endpoint(std::string dc, EndpointEntry entry, std::option
   if (valid && fence) valid = validate_name("node name", fence->node);
   if (!valid) return refuse(std::move(valid.error()), std::move(done));
   std::vector<WriteOp> ops;
-  if (fence) ops.push_back(CheckOp{impl_->paths.node(fence->node), fence->stat});
+  if (fence)
+    ops.push_back(
+        CheckOp{impl_->paths.incarnation(fence->node, fence->incarnation), Expected::any()});
   ops.push_back(
       SetOp{impl_->paths.endpoint(dc, entry.record.slot()), pack(entry.record), entry.stat});
   impl_->coordinator.multi(

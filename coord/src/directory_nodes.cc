@@ -28,6 +28,10 @@ Flow prepare_flow(std::shared_ptr<Impl> self, Deadline deadline, Callback<void> 
     folders.emplace_back(root.substr(0, end), "");
   folders.emplace_back(root, "");
   folders.emplace_back(self->paths.nodes(), "");
+  folders.emplace_back(self->paths.incarnations(), "");
+  folders.emplace_back(self->paths.migrations(), "");
+  folders.emplace_back(self->paths.active_moves(), "");
+  folders.emplace_back(self->paths.past_moves(), "");
   folders.emplace_back(self->paths.dcs(), "");
   folders.emplace_back(self->paths.dc_counter(), pack(proto::DcCounterRecord()));
   for (const auto& [path, data] : folders) {
@@ -40,21 +44,43 @@ Flow prepare_flow(std::shared_ptr<Impl> self, Deadline deadline, Callback<void> 
   done({});
 }
 
+Step<void> remove_fence(std::shared_ptr<Impl> self, std::string path, Deadline deadline) {
+  return Step<void>([self, path = std::move(path), deadline](Callback<void> next) {
+    self->coordinator.remove(path, Expected::any(), deadline,
+                             [next = std::move(next)](Result<void> removed) {
+                               if (!removed && removed.error().code == Errc::no_node) removed = {};
+                               next(std::move(removed));
+                             });
+  });
+}
+
 Flow register_flow(std::shared_ptr<Impl> self, proto::NodeRecord record, std::uint64_t predecessor,
                    Deadline deadline, Callback<NodeEntry> done) {
   const std::string path = self->paths.node(record.name());
+  const std::string fence = self->paths.incarnation(record.name(), record.incarnation());
   const std::string data = pack(record);
   co_await self->on_thread();
   for (;;) {
-    auto made = co_await self->create(path, data, CreateMode::ephemeral, deadline);
+    enum : int { kNode, kFence };
+    std::vector<WriteOp> both;
+    both.push_back(CreateOp{path, data, CreateMode::ephemeral});
+    both.push_back(CreateOp{fence, "", CreateMode::ephemeral});
+    const auto made = co_await self->multi(std::move(both), deadline);
     // The session went while it was created; the next create is in the new one.
     if (!made && made.error().code == Errc::session_expired) continue;
     if (made) {
-      done(NodeEntry{std::move(record), *made});
+      done(NodeEntry{std::move(record), (*made)[kNode]});
       co_return;
     }
     if (made.error().code != Errc::node_exists) {
       answer(done, made.error());
+      co_return;
+    }
+    if (made.error().failed_op == kFence) {
+      // Our own of an earlier try, whose record is gone already.
+      const auto removed = co_await remove_fence(self, fence, deadline);
+      if (removed) continue;
+      answer(done, removed.error());
       co_return;
     }
     // Set before the read that arms the watcher, so that no change is missed.
@@ -69,8 +95,24 @@ Flow register_flow(std::shared_ptr<Impl> self, proto::NodeRecord record, std::ui
       co_return;
     }
     const auto found = unpack<proto::NodeRecord>(path, *stored);
+    const std::uint64_t incarnation = found ? found->record.incarnation() : 0;
+    const std::string former = self->paths.incarnation(record.name(), incarnation);
     const bool own_session = stored->stat.ephemeral_owner == self->coordinator.session_id();
     if (own_session) {
+      // In this order, a try that ends half-way is completed by the next.
+      const auto fenced = co_await self->create(fence, "", CreateMode::ephemeral, deadline);
+      if (!fenced && fenced.error().code == Errc::session_expired) continue;
+      if (!fenced && fenced.error().code != Errc::node_exists) {
+        answer(done, fenced.error());
+        co_return;
+      }
+      if (former != fence) {
+        const auto removed = co_await remove_fence(self, former, deadline);
+        if (!removed) {
+          answer(done, removed.error());
+          co_return;
+        }
+      }
       auto set = co_await self->set(path, data, stored->stat, deadline);
       if (set) {
         set->ephemeral_owner = stored->stat.ephemeral_owner;
@@ -81,10 +123,15 @@ Flow register_flow(std::shared_ptr<Impl> self, proto::NodeRecord record, std::ui
       answer(done, set.error());
       co_return;
     }
-    const std::uint64_t incarnation = found ? found->record.incarnation() : 0;
     const bool ours =
         incarnation != 0 && (incarnation == record.incarnation() || incarnation == predecessor);
     if (ours) {
+      // First, so that it never outlives the record.
+      const auto unfenced = co_await remove_fence(self, former, deadline);
+      if (!unfenced) {
+        answer(done, unfenced.error());
+        co_return;
+      }
       const auto removed = co_await self->remove(path, stored->stat, deadline);
       if (removed || removed.error().code == Errc::no_node ||
           removed.error().code == Errc::bad_version)
@@ -101,6 +148,16 @@ Flow register_flow(std::shared_ptr<Impl> self, proto::NodeRecord record, std::ui
                                                : "")});
     co_return;
   }
+}
+
+Flow unregister_flow(std::shared_ptr<Impl> self, NodeEntry entry, Deadline deadline,
+                     Callback<void> done) {
+  const proto::NodeRecord& record = entry.record;
+  auto removed = co_await remove_fence(
+      self, self->paths.incarnation(record.name(), record.incarnation()), deadline);
+  if (removed)
+    removed = co_await self->remove(self->paths.node(record.name()), entry.stat, deadline);
+  done(std::move(removed));
 }
 
 Flow list_nodes_flow(std::shared_ptr<Impl> self, Deadline deadline,
@@ -147,8 +204,7 @@ void Directory::update_node(NodeEntry entry, Deadline deadline, Callback<NodeEnt
 }
 
 void Directory::unregister_node(NodeEntry entry, Deadline deadline, Callback<void> done) {
-  impl_->coordinator.remove(impl_->paths.node(entry.record.name()), entry.stat, deadline,
-                            std::move(done));
+  unregister_flow(impl_, std::move(entry), deadline, std::move(done));
 }
 
 void Directory::get_node(std::string name, Deadline deadline, Callback<NodeEntry> done,

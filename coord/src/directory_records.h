@@ -4,11 +4,20 @@
 
 #include <godwit/coord/directory.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 
 namespace godwit::coord {
+
+// As ids stand in paths and messages: 16 digits, so that they sort as numbers do.
+inline std::string hex16(std::uint64_t number) {
+  std::string text(16, '0');
+  for (auto digit = text.rbegin(); digit != text.rend(); ++digit, number >>= 4)
+    *digit = "0123456789abcdef"[number & 15];
+  return text;
+}
 
 class DirectoryPaths {
  public:
@@ -17,6 +26,18 @@ class DirectoryPaths {
   const std::string& root() const { return root_; }
   std::string nodes() const { return root_ + "/nodes"; }
   std::string node(std::string_view name) const { return nodes() + "/" + encode_name(name); }
+  // Exists as long as an agent is registered by that name and incarnation; what a write
+  // checks that must not happen once it is gone. The node's record cannot tell: it is
+  // rewritten with the load, and a successor's starts at version 0 like any other.
+  std::string incarnation(std::string_view name, std::uint64_t number) const {
+    return incarnations() + "/" + encode_name(name) + "." + hex16(number);
+  }
+  std::string incarnations() const { return root_ + "/incarnations"; }
+  std::string migrations() const { return root_ + "/migrations"; }
+  std::string active_moves() const { return migrations() + "/active"; }
+  std::string active_move(std::uint64_t id) const { return active_moves() + "/" + hex16(id); }
+  std::string past_moves() const { return migrations() + "/past"; }
+  std::string past_move(std::uint64_t id) const { return past_moves() + "/" + hex16(id); }
   std::string dc_counter() const { return root_ + "/dc_counter"; }
   std::string dcs() const { return root_ + "/dcs"; }
   std::string dc(std::string_view name) const { return dcs() + "/" + encode_name(name); }

@@ -67,6 +67,20 @@ Result<void> validate_name(std::string_view kind, std::string_view name) {
   return {};
 }
 
+std::string readable_text(std::string_view text, std::size_t limit) {
+  std::string readable;
+  for (std::size_t at = 0; at < text.size();) {
+    std::uint32_t code = 0;
+    const std::size_t length = utf8_sequence(text.substr(at), code);
+    const bool good = length > 0 && code >= 0x20 && (code < 0x7f || code > 0x9f);
+    const std::string_view next = good ? text.substr(at, length) : "?";
+    if (readable.size() + next.size() > limit) break;
+    readable += next;
+    at += length > 0 ? length : 1;
+  }
+  return readable;
+}
+
 std::string encode_name(std::string_view name) {
   std::string component;
   component.reserve(name.size());

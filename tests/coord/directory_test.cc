@@ -234,7 +234,7 @@ TEST_P(DirectoryTest, AnEndpointLivesThroughItsStates) {
   auto moving = *found;
   moving.record.set_state(proto::MOVING);
   auto moved = wait<EndpointEntry>([&](auto done) {
-    d().update_endpoint("demo", moving, Directory::NodeFence{"n2", target->stat}, soon(), done);
+    d().update_endpoint("demo", moving, Directory::NodeFence{"n2", 5}, soon(), done);
   });
   ASSERT_TRUE(moved) << moved.error().message;
   EXPECT_TRUE(eventually([&] { return changed == 1; }));
@@ -245,7 +245,7 @@ TEST_P(DirectoryTest, AnEndpointLivesThroughItsStates) {
   EXPECT_EQ(code_of(unbind(e, "demo")), Errc::endpoint_stale);
   ASSERT_TRUE(wait<void>([&](auto done) { d().unregister_node(*target, soon(), done); }));
   auto fenced = wait<EndpointEntry>([&](auto done) {
-    d().update_endpoint("demo", *moved, Directory::NodeFence{"n2", target->stat}, soon(), done);
+    d().update_endpoint("demo", *moved, Directory::NodeFence{"n2", 5}, soon(), done);
   });
   EXPECT_EQ(code_of(fenced), Errc::no_node);
   EXPECT_EQ(fenced.error().failed_op, 0);

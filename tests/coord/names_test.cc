@@ -62,5 +62,16 @@ TEST(Names, BucketsArePartOfTheFormat) {
   EXPECT_EQ(bucket_of_slot(511), "ff");
 }
 
+TEST(Names, TextForPeopleIsMadeToFitARecord) {
+  EXPECT_EQ(readable_text("plain é", 100), "plain é");
+  EXPECT_EQ(readable_text("a\nb\x7f"
+                          "c\xff\xc3",
+                          100),
+            "a?b?c??");
+  EXPECT_EQ(readable_text("abé", 3), "ab");  // no half character
+  EXPECT_EQ(readable_text("abé", 4), "abé");
+  EXPECT_EQ(readable_text("", 4), "");
+}
+
 }  // namespace
 }  // namespace godwit::coord

@@ -57,6 +57,7 @@ struct BindRequest {
   std::string name;  // empty: anonymous
   proto::Owner owner;
   std::string engine_address;
+  std::string program;  // that can serve it elsewhere; empty: it cannot move
 };
 
 class Directory {
@@ -122,14 +123,13 @@ class Directory {
   void mark_dead(std::string dc, std::uint32_t slot, std::uint32_t generation,
                  std::uint64_t process, Deadline deadline, Callback<void> done);
 
-  // Replaces an endpoint's record at the version it was read at: a new engine address
-  // after a restart of the engine, a step of a move. dc, slot, generation, lineage and
-  // name must be as read. With `fence`, only if that node's record is still at the
-  // given stat (the commit of a move: its target lives). Errors: bad_version, no_node
-  // (fence gone: failed_op 0).
+  // Replaces an endpoint's record at the version it was read at, as with a new engine
+  // address after a restart of the engine. dc, slot, generation, lineage and name must be
+  // as read. With `fence`, only while that very agent is registered. Moves have their own
+  // operations: moves.h. Errors: bad_version, no_node (fence gone: failed_op 0).
   struct NodeFence {
     std::string node;
-    Stat stat;
+    std::uint64_t incarnation = 0;
   };
   void update_endpoint(std::string dc, EndpointEntry entry, std::optional<NodeFence> fence,
                        Deadline deadline, Callback<EndpointEntry> done);

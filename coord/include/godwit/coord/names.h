@@ -23,6 +23,10 @@ inline constexpr std::size_t kMaxNameBytes = 255;
 // `kind` ("node name", "DC name", ...) begins the message of a bad_argument.
 Result<void> validate_name(std::string_view kind, std::string_view name);
 
+// Text for people as a record can hold it: at most `limit` bytes of whole characters,
+// '?' for what is no valid UTF-8 or a control character.
+std::string readable_text(std::string_view text, std::size_t limit);
+
 std::string encode_name(std::string_view name);
 // The inverse; corrupt for what encode_name never produces.
 Result<std::string> decode_name(std::string_view component);
