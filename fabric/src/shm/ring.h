@@ -64,8 +64,12 @@ inline std::atomic_ref<std::uint32_t> commit_word(std::byte* record) {
 // object for all rings, as it does itself for all sockets.
 #if defined(__SANITIZE_THREAD__)
 inline char ring_order;
-inline void order_release() noexcept { __tsan_release(&ring_order); }
-inline void order_acquire() noexcept { __tsan_acquire(&ring_order); }
+inline void order_release() noexcept {
+  __tsan_release(&ring_order);
+}
+inline void order_acquire() noexcept {
+  __tsan_acquire(&ring_order);
+}
 #else
 inline void order_release() noexcept {}
 inline void order_acquire() noexcept {}
