@@ -207,6 +207,29 @@ Result<Endpoint> Relocation::install(Process& process, std::string_view image) {
   return (*engine)->install(image);
 }
 
+Result<Relocation::Poster> Relocation::poster(Process& process) {
+  auto engine = process.impl_->engine();
+  if (!engine) return tl::make_unexpected(engine.error());
+  return [weak = std::weak_ptr<Engine>(*engine)](std::function<void()> task) {
+    if (const auto alive = weak.lock()) alive->post(std::move(task));
+  };
+}
+
+Result<std::vector<Endpoint>> Relocation::bind(Process& process,
+                                               const std::vector<std::string>& names,
+                                               const std::string& program, const Wait& wait) {
+  auto engine = process.impl_->engine();
+  if (!engine) return tl::make_unexpected(engine.error());
+  auto bound = (*engine)->bind_many(names, wait, program);
+  if (!bound) return tl::make_unexpected(bound.error());
+  std::vector<Endpoint> endpoints;
+  for (Result<Endpoint>& one : *bound) {
+    if (!one) return tl::make_unexpected(std::move(one.error()));
+    endpoints.push_back(std::move(*one));
+  }
+  return endpoints;
+}
+
 Result<std::string> Relocation::engine_address(Process& process) {
   auto engine = process.impl_->engine();
   if (!engine) return tl::make_unexpected(engine.error());

@@ -39,4 +39,8 @@ std::uint32_t Relocation::epoch(const Endpoint& endpoint) {
   return endpoint.engine_->epoch_of(endpoint.index_);
 }
 
+EndpointPlace Relocation::place(const Endpoint& endpoint) {
+  return endpoint.engine_->place_of(endpoint.index_);
+}
+
 }  // namespace godwit

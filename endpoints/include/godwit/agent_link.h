@@ -19,6 +19,11 @@
 
 #include "godwit/resolver.h"
 
+namespace godwit::endpoints::proto {
+class MoveOrder;
+class MoveReport;
+}  // namespace godwit::endpoints::proto
+
 namespace godwit {
 
 /// The runtime directory used where none is given: $GODWIT_RUN, else /run/godwit if this user can
@@ -72,6 +77,31 @@ class AgentLink final : public Resolver {
 
   /// Whether the agent is there now.
   bool connected() const;
+
+  // --- for migrate/ ------------------------------------------------------------------------------
+
+  /// Told on the link's thread, which must not be held up.
+  class MoveHandler {
+   public:
+    virtual void on_order(const endpoints::proto::MoveOrder& order) = 0;
+    /// An agent knows this process again, and nothing of what it was told before.
+    virtual void on_attached() = 0;
+
+   protected:
+    ~MoveHandler() = default;
+  };
+  /// At most one; nullptr removes it, and no call is under way once this returns.
+  void set_move_handler(MoveHandler* handler);
+
+  /// Says that this process can take a group of that program (`move`: the one that the agent has
+  /// started it for, else 0), or that it cannot any more. Goes nowhere while there is no agent:
+  /// on_attached() is when to say it again. So does report().
+  void stand_by(std::string_view program, std::uint64_t move, bool withdraw);
+  void report(const endpoints::proto::MoveReport& report);
+
+  /// The endpoint is this process's now, or not any more: what a new agent is told.
+  void adopt(const EndpointPlace& place);
+  void relinquish(EndpointId id);
 
  private:
   class Impl;

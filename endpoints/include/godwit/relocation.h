@@ -12,6 +12,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "godwit/endpoint.h"
 #include "godwit/process.h"
@@ -29,6 +30,15 @@ class Relocation {
   /// Runs `task` soon on the thread that the endpoint belongs to, also inside a request. Any
   /// thread.
   static void post(const Endpoint& endpoint, std::function<void()> task);
+  /// The same for the calling thread, which may have no endpoint yet. The answer may be used by any
+  /// thread, also after the process's end: then it does nothing.
+  using Poster = std::function<void(std::function<void()>)>;
+  static Result<Poster> poster(Process& process);
+
+  /// As Process::bind_many(), for endpoints that `program` can serve elsewhere: all of them or
+  /// none.
+  static Result<std::vector<Endpoint>> bind(Process& process, const std::vector<std::string>& names,
+                                            const std::string& program, const Wait& wait);
 
   static void shut(Endpoint& endpoint);
   /// What a closing endpoint still does, for people; empty: it can be parked.
@@ -47,6 +57,8 @@ class Relocation {
   static void leave(Endpoint& endpoint);
 
   static std::uint32_t epoch(const Endpoint& endpoint);
+  /// As its record should have it: id, name, lineage, epoch, engine's address.
+  static EndpointPlace place(const Endpoint& endpoint);
   /// Where the engine of the calling thread is reached, for the endpoint's record.
   static Result<std::string> engine_address(Process& process);
 };

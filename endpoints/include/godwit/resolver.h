@@ -50,6 +50,7 @@ struct BindRequest {
   std::string dc;
   std::string name;  // empty: anonymous
   std::string engine_address;
+  std::string program{};  // that can serve it elsewhere; empty: it cannot move
 };
 
 class Resolver {

@@ -124,6 +124,7 @@ void bind_all(Link& link, const std::vector<BindRequest>& requests,
       item.set_dc(request.dc);
       item.set_name(request.name);
       item.set_engine_address(address->second);
+      item.set_program(request.program);
       batch.positions.push_back(next);
       bytes +=
           request.dc.size() + request.name.size() + (fresh ? request.engine_address.size() : 0);
@@ -351,6 +352,37 @@ std::string AgentLink::listen_host() const {
 }
 bool AgentLink::connected() const {
   return impl_->link.connected();
+}
+
+// --- moves -------------------------------------------------------------------------------------
+
+void AgentLink::set_move_handler(MoveHandler* handler) {
+  impl_->link.set_move_handler(handler);
+}
+
+void AgentLink::stand_by(std::string_view program, std::uint64_t move, bool withdraw) {
+  Request request;
+  auto& stand_by = *request.mutable_stand_by();
+  stand_by.set_program(std::string(program));
+  stand_by.set_move(move);
+  stand_by.set_withdraw(withdraw);
+  impl_->link.tell(std::move(request));
+}
+
+void AgentLink::report(const endpoints::proto::MoveReport& report) {
+  Request request;
+  *request.mutable_move_report() = report;
+  impl_->link.tell(std::move(request));
+}
+
+void AgentLink::adopt(const EndpointPlace& place) {
+  Link& link = impl_->link;
+  link.post([&link, place] { link.hold(place); });
+}
+
+void AgentLink::relinquish(EndpointId id) {
+  Link& link = impl_->link;
+  link.post([&link, id] { link.release(id); });
 }
 
 }  // namespace godwit

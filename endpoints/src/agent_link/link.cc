@@ -131,6 +131,19 @@ void Link::wake() {
   [[maybe_unused]] const ssize_t written = ::write(wake_fd_, &one, sizeof one);
 }
 
+void Link::tell(Request request) {
+  std::lock_guard lock(mutex_);
+  if (!ready_) return;
+  request.set_number(next_number_++);
+  agent_protocol::append(request, outgoing_);
+  wake();
+}
+
+void Link::set_move_handler(AgentLink::MoveHandler* handler) {
+  std::lock_guard lock(listener_mutex_);
+  move_handler_ = handler;
+}
+
 void Link::set_listener(Resolver::Listener* listener) {
   std::lock_guard lock(listener_mutex_);
   listener_ = listener;
@@ -374,6 +387,10 @@ Result<void> Link::on_message(std::string_view bytes) {
   take_grants(response);
   if (response.number() == 0) {
     if (response.has_changed()) on_changed(to_place(response.changed().place()));
+    if (response.has_move_order()) {
+      std::lock_guard lock(listener_mutex_);
+      if (move_handler_ != nullptr) move_handler_->on_order(response.move_order());
+    }
     return {};
   }
   if (claim_number_ != 0 && response.number() == claim_number_) {
@@ -409,6 +426,10 @@ Result<void> Link::on_hello(const Response& response) {
     attached_before_ = true;
   }
   queue_pending();
+  {
+    std::lock_guard lock(listener_mutex_);
+    if (move_handler_ != nullptr) move_handler_->on_attached();
+  }
   std::lock_guard lock(mutex_);
   started_ = true;
   start_done_.notify_all();

@@ -54,7 +54,11 @@ class Link {
   /// Runs a task on the link's thread.
   void post(std::function<void()> task);
 
+  /// Sends a request if there is an agent now, once; its answer is not heard.
+  void tell(Request request);
+
   void set_listener(Resolver::Listener* listener);
+  void set_move_handler(AgentLink::MoveHandler* handler);
 
   PlaceCache& cache() noexcept { return cache_; }
   std::optional<fabric::DcKey> key(std::uint32_t dc) const;
@@ -121,6 +125,7 @@ class Link {
 
   std::recursive_mutex listener_mutex_;  // recursive: a listener may remove itself
   Resolver::Listener* listener_ = nullptr;
+  AgentLink::MoveHandler* move_handler_ = nullptr;
 
   mutable std::shared_mutex facts_mutex_;
   endpoints::proto::HelloReply agent_;

@@ -119,7 +119,8 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
 
   Result<Endpoint> bind(std::string_view dc, std::string_view name, const Wait& wait);
   Result<std::vector<Result<Endpoint>>> bind_many(const std::vector<std::string>& names,
-                                                  const Wait& wait);
+                                                  const Wait& wait,
+                                                  const std::string& program = {});
   Result<void> unbind(std::uint32_t endpoint, bool wait_for_directory);
   const std::string& name_of(std::uint32_t endpoint) const { return endpoints_[endpoint]->name; }
   Result<Remote> lookup(std::uint32_t endpoint, std::string_view name, const Wait& wait);
@@ -170,6 +171,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void open_gate(std::uint32_t endpoint, std::uint32_t epoch);
   void leave(std::uint32_t endpoint);
   std::uint32_t epoch_of(std::uint32_t endpoint) const { return endpoints_[endpoint]->epoch; }
+  EndpointPlace place_of(std::uint32_t endpoint) const;
   const std::string& address() const noexcept { return address_blob_; }
 
   Result<fabric::Buffer> allocate(std::size_t size);

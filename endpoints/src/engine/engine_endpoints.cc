@@ -44,13 +44,14 @@ Result<Endpoint> Engine::bind(std::string_view dc, std::string_view name, const 
 }
 
 Result<std::vector<Result<Endpoint>>> Engine::bind_many(const std::vector<std::string>& names,
-                                                        const Wait& wait) {
+                                                        const Wait& wait,
+                                                        const std::string& program) {
   std::vector<BindRequest> requests;
   requests.reserve(names.size());
   for (const std::string& full : names) {
     auto name = EndpointName::parse(full);
     if (!name) return tl::make_unexpected(name.error());
-    requests.push_back({std::string(name->dc), std::string(name->name), address_blob_});
+    requests.push_back({std::string(name->dc), std::string(name->name), address_blob_, program});
   }
   using Places = std::vector<Result<EndpointPlace>>;
   auto places = ask<Places>(

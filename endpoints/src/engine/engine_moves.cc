@@ -306,6 +306,17 @@ Result<Endpoint> Engine::install(std::string_view bytes) {
   return endpoint;
 }
 
+EndpointPlace Engine::place_of(std::uint32_t endpoint) const {
+  const LocalEndpoint& local = *endpoints_[endpoint];
+  EndpointPlace place;
+  place.id = local.id;
+  place.name = local.name;
+  place.lineage = local.lineage;
+  place.epoch = local.epoch;
+  place.engine_address = address_blob_;
+  return place;
+}
+
 void Engine::drop_inbox(Channel& channel) {
   channel.messages.clear();
   channel.requests.clear();
