@@ -1,11 +1,11 @@
 # What `cmake --install` lays out.
 #
-# For programs that use Godwit: the libraries of fabric/ and endpoints/, their public headers, and
+# For programs that use Godwit: the libraries of fabric/, endpoints/ and migrate/, their public headers, and
 # what find_package(godwit) and pkg-config need. For nodes: godwitd, godwit and the systemd unit.
 # coord/ and node/ are inside the daemon and install no header.
 include(CMakePackageConfigHelpers)
 
-set(installed_layers fabric endpoints)
+set(installed_layers fabric endpoints migrate)
 set(installed_targets)
 foreach(layer IN LISTS installed_layers)
   get_target_property(type godwit_${layer} TYPE)
@@ -57,7 +57,7 @@ install(FILES ${PROJECT_BINARY_DIR}/godwit-config.cmake
         DESTINATION ${package_dir} COMPONENT devel)
 
 # The libraries are static, so a user of pkg-config links what they need as well.
-set(GODWIT_PC_REQUIRES "libsodium, protobuf")
+set(GODWIT_PC_REQUIRES "libsodium, protobuf, libxxhash")
 if(GODWIT_HAVE_UCX)
   string(APPEND GODWIT_PC_REQUIRES ", ucx")
 endif()

@@ -143,10 +143,10 @@ int serve_store(const WorkerOptions& options) {
   auto endpoint = bind_soon(*process, kStore);
   // Requests to this one are never received: whoever calls it waits.
   auto silent = bind_soon(*process, kSilent);
-  kv::Server server(endpoint);
+  kv::Server server;
   WorkerLine("ready").with("at", now_ns()).say();
   while (auto request = endpoint.receive_request(stop.token())) {
-    need(server.handle(std::move(*request)), "reply");
+    need(server.handle(endpoint, std::move(*request)), "reply");
   }
   return 0;
 }

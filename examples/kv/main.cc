@@ -5,6 +5,9 @@
 //   example_kv get bird          prints: godwit
 //   example_kv watch bird 1 &    prints the value at its next change
 //   example_kv del bird
+//
+// The server can move: with `[programs.kv] command = ["/path/example_kv", "server"]` in the other
+// nodes' configuration, `godwit migrate demo/kv NODE` hands it over while its clients go on.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +17,7 @@
 #include "../common/stop_on_signal.h"
 #include "client.h"
 #include "godwit/godwit.h"
+#include "godwit/movable.h"
 #include "server.h"
 
 using namespace std::chrono_literals;
@@ -26,12 +30,20 @@ constexpr std::uint8_t kChanged = 0;
 int serve() {
   StopOnSignal stop;
   auto process = check(godwit::Process::attach(), "attach");
-  auto endpoint = check(process->bind(kName), "bind");
-  kv::Server server(endpoint);
-  std::printf("serving %s on node %s\n", kName, process->node().c_str());
-  std::fflush(stdout);
-  while (auto request = endpoint.receive_request(stop.token())) {
-    check(server.handle(std::move(*request)), "reply");
+  kv::Server server;
+  auto movable = check(
+      godwit::Movable::create(*process, {.program = "kv", .names = {kName}}, &server), "movable");
+  // Bound here, or moved here; until it moves away.
+  while (true) {
+    auto here = movable->serve(stop.token());
+    if (!here && here.error().code == godwit::Errc::cancelled) break;
+    check(std::move(here), "serve");
+    std::printf("serving %s on node %s\n", kName, process->node().c_str());
+    std::fflush(stdout);
+    godwit::Endpoint& endpoint = movable->endpoint();
+    while (auto request = endpoint.receive_request(stop.token())) {
+      check(server.handle(endpoint, std::move(*request)), "reply");
+    }
   }
   return 0;
 }

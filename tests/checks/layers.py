@@ -23,7 +23,7 @@ MAY_INCLUDE = {
     "vos-servers": {"endpoints"},
     "node": {"vos-servers", "migrate", "endpoints", "coord", "fabric"},
     "bench": {"node", "migrate", "endpoints", "coord", "fabric"},
-    "examples": {"endpoints"},
+    "examples": {"migrate", "endpoints"},
 }
 LAYERS = [name for name in MAY_INCLUDE if name not in ("bench", "examples")]
 

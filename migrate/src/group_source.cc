@@ -1,0 +1,274 @@
+#include "group_source.h"
+
+#include <algorithm>
+
+#include "godwit/relocation.h"
+
+namespace godwit::migrate {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = GroupSource::Clock;
+
+/// What save() may add before it is told to return.
+constexpr std::size_t kSlice = 2 * StreamWriter::kPiece;
+/// What is not worth another round: well below a millisecond on any network.
+constexpr std::uint64_t kLittle = 64 << 10;
+constexpr auto kProgressInterval = 200ms;
+constexpr auto kDockPatience = 2s;
+
+Epoch epoch_of(const std::vector<Endpoint>& group) {
+  Epoch epoch = 0;
+  for (const Endpoint& endpoint : group) epoch = std::max(epoch, Relocation::epoch(endpoint));
+  return epoch;
+}
+
+std::uint64_t us(Clock::duration time) {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+}
+
+}  // namespace
+
+GroupSource::GroupSource(Process& process, AgentLink& link, State* state,
+                         std::vector<Endpoint>& group, std::uint64_t move, const Limits& limits)
+    : process_(process),
+      link_(link),
+      state_(state),
+      group_(group),
+      move_(move),
+      machine_(epoch_of(group), limits) {}
+
+void GroupSource::on_order(const endpoints::proto::MoveOrder& order) {
+  if (order.has_dock()) {
+    dock_ = {order.dock().dc(), order.dock().slot(), order.dock().generation()};
+  }
+  act(machine_.on_push(static_cast<Push>(order.push()), order.epoch(), Clock::now()));
+}
+
+bool GroupSource::step() {
+  bool more = false;
+  if (machine_.deadline() <= Clock::now()) act(machine_.on_time(Clock::now()));
+  if (copying_) more = copy();
+  if (machine_.state() == SourceProcess::State::closing) {
+    const bool quiet = std::all_of(group_.begin(), group_.end(), [](const Endpoint& endpoint) {
+      return Relocation::busy(endpoint).empty();
+    });
+    if (quiet) {
+      act(machine_.on_quiet());
+      more = true;
+    }
+  }
+  return more;
+}
+
+void GroupSource::act(const ProcessActions& actions) {
+  using Kind = ProcessAction::Kind;
+  for (const ProcessAction& action : actions) {
+    switch (action.kind) {
+      case Kind::copy:
+        copying_ = true;
+        round_saved_ = 0;
+        round_goal_ = stream_ && state_ != nullptr ? state_->unsaved() : 0;
+        break;
+      case Kind::stop_copy:
+        copying_ = false;
+        stream_.reset();
+        break;
+      case Kind::shut_gate:
+        copying_ = false;
+        shut_ = true;
+        closed_ = Clock::now();
+        times_.set_copied_us(us(closed_ - began_));
+        for (Endpoint& endpoint : group_) Relocation::shut(endpoint);
+        break;
+      case Kind::send_rest:
+        quiet_ = Clock::now();
+        times_.set_closed_us(us(quiet_ - closed_));
+        if (auto sent = send_rest(); !sent) {
+          fail_with(Reason::transfer_failed, sent.error());
+        } else {
+          times_.set_transferred_us(us(Clock::now() - quiet_));
+          act(machine_.on_sent());
+        }
+        break;
+      case Kind::park:
+        // After a failure before the images were made.
+        if (images_.empty()) {
+          for (Endpoint& endpoint : group_) Relocation::park(endpoint);
+        }
+        break;
+      case Kind::open_gate: {
+        // Each member rises by as much as the group does.
+        const Epoch rise = action.epoch - epoch_of(group_);
+        for (Endpoint& endpoint : group_) {
+          Relocation::open(endpoint, Relocation::epoch(endpoint) + rise);
+        }
+        if (shut_) times_.set_blackout_us(us(Clock::now() - closed_));
+        shut_ = false;
+        images_.clear();
+        break;
+      }
+      case Kind::leave:
+        for (Endpoint& endpoint : group_) {
+          link_.relinquish(endpoint.id());
+          Relocation::leave(endpoint);
+        }
+        if (shut_) times_.set_blackout_us(us(Clock::now() - closed_));
+        break;
+      case Kind::report:
+        tell(action.report, action.reason);
+        break;
+      default:
+        break;
+    }
+  }
+  // The ferry goes last: it may take a moment to go.
+  if (machine_.over()) ferry_.reset();
+}
+
+void GroupSource::fail_with(Reason reason, const Error& error) {
+  copying_ = false;
+  text_ = error.to_string();
+  act(machine_.on_failed(reason));
+}
+
+void GroupSource::report() {
+  tell(machine_.report(), machine_.reason());
+}
+
+void GroupSource::tell(Report report, Reason reason) {
+  endpoints::proto::MoveReport message;
+  message.set_move(move_);
+  message.set_report(static_cast<std::uint32_t>(report));
+  message.set_reason(static_cast<std::uint32_t>(reason));
+  if (report == Report::cannot) {
+    if (reason == Reason::not_quiet) {
+      for (const Endpoint& endpoint : group_) text_ += Relocation::busy(endpoint);
+    }
+    message.set_text(text_);
+  }
+  auto& progress = *message.mutable_progress();
+  progress.set_rounds(rounds_);
+  progress.set_bytes_sent(sent_);
+  progress.set_bytes_left((stream_ ? stream_->pending() : 0) +
+                          (state_ != nullptr ? state_->unsaved() : 0));
+  if (began_ != Clock::time_point{}) {
+    const double seconds = std::chrono::duration<double>(Clock::now() - began_).count();
+    progress.set_bytes_per_second(
+        static_cast<std::uint64_t>(static_cast<double>(sent_) / std::max(seconds, 1e-6)));
+  }
+  *message.mutable_times() = times_;
+  link_.report(message);
+  told_ = Clock::now();
+}
+
+// --- the stream --------------------------------------------------------------------------------
+
+void GroupSource::put(std::uint32_t kind, Bytes record) {
+  stream_->item(ItemType::record, kind, record);
+  round_saved_ += record.size();
+}
+
+bool GroupSource::full() const {
+  return !resting_ && stream_->pending() >= kSlice;
+}
+
+Result<void> GroupSource::find_dock() {
+  auto name = EndpointName::parse(group_.front().name());
+  if (!name) return tl::make_unexpected(name.error());
+  auto ferry = process_.bind_anonymous(name->dc, kDockPatience);
+  if (!ferry) return tl::make_unexpected(ferry.error());
+  auto dock = ferry->lookup(dock_, kDockPatience);
+  if (!dock) return tl::make_unexpected(dock.error());
+  ferry_ = std::move(*ferry);
+  to_ = *dock;
+  return {};
+}
+
+void GroupSource::begin_copy() {
+  began_ = Clock::now();
+  if (auto found = find_dock(); !found) return fail_with(Reason::transfer_failed, found.error());
+  stream_.emplace(move_);
+  if (state_ != nullptr) state_->begin();
+  stream_->item(ItemType::version, state_ != nullptr ? state_->version() : 0, {});
+  round_goal_ = state_ != nullptr ? state_->unsaved() : 0;
+}
+
+/// Sends what there is, as far as it goes without waiting. False: the way is full.
+Result<bool> GroupSource::send_pieces(std::size_t least) {
+  for (Bytes piece = stream_->piece(least); !piece.empty(); piece = stream_->piece(least)) {
+    auto sent = ferry_->try_send(to_, piece);
+    if (!sent) {
+      const bool full =
+          sent.error().code == Errc::would_block || sent.error().code == Errc::no_memory;
+      if (full) return false;
+      return tl::make_unexpected(sent.error());
+    }
+    sent_ += piece.size();
+    stream_->sent();
+  }
+  return true;
+}
+
+/// A slice of a round, between two requests.
+bool GroupSource::copy() {
+  if (!stream_) begin_copy();
+  if (!stream_ || !copying_) return false;
+  if (Clock::now() - told_ >= kProgressInterval) report();
+  if (state_ != nullptr && !full() && state_->unsaved() != 0) {
+    if (auto done = state_->save(*this); !done) {
+      fail_with(Reason::transfer_failed, done.error());
+      return false;
+    }
+  }
+  const std::uint64_t unsaved = state_ != nullptr ? state_->unsaved() : 0;
+  const bool little = unsaved <= kLittle;
+  auto sent = send_pieces(little ? 0 : StreamWriter::kPiece);
+  if (!sent) {
+    fail_with(Reason::transfer_failed, sent.error());
+    return false;
+  }
+  if (!*sent) return false;  // an acknowledgement wakes the engine
+  if (machine_.state() == SourceProcess::State::converged) return unsaved != 0;
+  if (!little && round_saved_ < round_goal_) return true;
+  // What lies on the way counts as not copied yet: the clients would wait for it.
+  if (little && !ferry_->wait_received(to_, 0ms)) return false;
+  ++rounds_;
+  copying_ = false;
+  act(machine_.on_round(little));
+  return true;
+}
+
+/// The gate is shut and nothing runs: everything that is left goes out, and the manifest.
+Result<void> GroupSource::send_rest() {
+  if (!ferry_ || !stream_) return fail(Errc::connection_lost, "there is no way to the dock");
+  resting_ = true;
+  if (state_ != nullptr) {
+    auto saved = state_->save_rest(*this);
+    if (!saved) {
+      resting_ = false;
+      return saved;
+    }
+  }
+  resting_ = false;
+  const Epoch epoch = epoch_of(group_);
+  images_.clear();
+  for (std::size_t i = 0; i < group_.size(); ++i) {
+    images_.push_back(Relocation::park(group_[i]));
+    stream_->item(ItemType::image, static_cast<std::uint32_t>(i), bytes_of(images_.back()));
+  }
+  stream_->manifest(epoch, static_cast<std::uint32_t>(group_.size()));
+  while (stream_->pending() != 0 || !stream_->piece(0).empty()) {
+    const Bytes piece = stream_->piece(0);
+    auto sent = ferry_->send(to_, piece, kDockPatience);
+    if (!sent) return sent;
+    sent_ += piece.size();
+    stream_->sent();
+  }
+  process_.flush();
+  return {};
+}
+
+}  // namespace godwit::migrate

@@ -1,0 +1,178 @@
+#include "group_target.h"
+
+#include <algorithm>
+
+#include "godwit/relocation.h"
+
+namespace godwit::migrate {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kBindPatience = 5s;
+
+std::uint64_t us(GroupTarget::Clock::duration time) {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+}
+
+}  // namespace
+
+GroupTarget::GroupTarget(Process& process, AgentLink& link, Movable& movable, State* state,
+                         std::string dc, std::vector<Endpoint>& group, std::uint64_t move)
+    : process_(process),
+      link_(link),
+      movable_(movable),
+      state_(state),
+      dc_(std::move(dc)),
+      group_(group),
+      move_(move),
+      stream_(move) {}
+
+void GroupTarget::on_order(const endpoints::proto::MoveOrder& order) {
+  act(machine_.on_push(static_cast<Push>(order.push()), order.epoch()));
+}
+
+bool GroupTarget::step() {
+  if (!dock_ || machine_.state() != TargetProcess::State::docked) return false;
+  bool more = false;
+  while (machine_.state() == TargetProcess::State::docked) {
+    auto message = dock_->receive(0ms);
+    if (!message) break;
+    more = true;
+    if (!source_) source_ = message->source();
+    if (message->source() != source_) continue;
+    auto fed = stream_.feed(message->payload(), [this](const ItemHeader& header, Bytes bytes) {
+      return take(header, bytes);
+    });
+    if (!fed) {
+      const bool damaged = fed.error().code == Errc::protocol_error;
+      fail_with(damaged ? Reason::bad_manifest : Reason::load_failed, fed.error());
+    } else if (stream_.complete()) {
+      arrived_ = Clock::now();
+      if (auto installed = install(); !installed) {
+        fail_with(Reason::load_failed, installed.error());
+      } else {
+        times_.set_restored_us(us(Clock::now() - arrived_));
+        act(machine_.on_manifest(true, stream_.manifest().epoch));
+      }
+    }
+  }
+  return more;
+}
+
+Result<void> GroupTarget::take(const ItemHeader& header, Bytes bytes) {
+  switch (header.type) {
+    case ItemType::version:
+      version_ = header.kind;
+      return {};
+    case ItemType::record:
+      if (state_ == nullptr) {
+        return fail(Errc::invalid_argument, "this program has no state, but state arrived");
+      }
+      return state_->load(version_, header.kind, bytes);
+    case ItemType::image:
+      images_.emplace_back(text_of(bytes));
+      return {};
+    case ItemType::manifest:
+      break;
+  }
+  return fail(Errc::protocol_error, "an item of unknown type");
+}
+
+Result<void> GroupTarget::install() {
+  if (images_.size() != stream_.manifest().members || images_.empty()) {
+    return fail(Errc::protocol_error, "not all endpoints arrived");
+  }
+  for (const std::string& image : images_) {
+    auto endpoint = Relocation::install(process_, image);
+    if (!endpoint) return tl::make_unexpected(endpoint.error());
+    group_.push_back(std::move(*endpoint));
+  }
+  images_.clear();
+  return state_ != nullptr ? state_->loaded(movable_) : Result<void>{};
+}
+
+void GroupTarget::act(const ProcessActions& actions) {
+  using Kind = ProcessAction::Kind;
+  for (const ProcessAction& action : actions) {
+    switch (action.kind) {
+      case Kind::bind_dock: {
+        auto dock = process_.bind_anonymous(dc_, kBindPatience);
+        if (!dock) {
+          fail_with(Reason::start_failed, dock.error());
+        } else {
+          dock_ = std::move(*dock);
+          act(machine_.on_docked());
+        }
+        break;
+      }
+      case Kind::open_gate: {
+        Epoch epoch = 0;
+        for (const Endpoint& endpoint : group_) {
+          epoch = std::max(epoch, Relocation::epoch(endpoint));
+        }
+        const Epoch rise = action.epoch - epoch;
+        for (Endpoint& endpoint : group_) {
+          Relocation::open(endpoint, Relocation::epoch(endpoint) + rise);
+          EndpointPlace place = Relocation::place(endpoint);
+          place.node = link_.node();
+          place.process = link_.process();
+          link_.adopt(place);
+        }
+        times_.set_target_blackout_us(us(Clock::now() - arrived_));
+        dock_.reset();
+        break;
+      }
+      case Kind::forget:
+        forget();
+        break;
+      case Kind::report:
+        tell(action.report, action.reason);
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+void GroupTarget::forget() {
+  for (Endpoint& endpoint : group_) Relocation::leave(endpoint);
+  group_.clear();
+  images_.clear();
+  dock_.reset();
+  if (state_ != nullptr) state_->reset();
+}
+
+void GroupTarget::fail_with(Reason reason, const Error& error) {
+  text_ = error.to_string();
+  act(machine_.on_failed(reason));
+}
+
+void GroupTarget::report() {
+  tell(machine_.report(), machine_.reason());
+}
+
+void GroupTarget::tell(Report report, Reason reason) {
+  endpoints::proto::MoveReport message;
+  message.set_move(move_);
+  message.set_report(static_cast<std::uint32_t>(report));
+  message.set_reason(static_cast<std::uint32_t>(reason));
+  if (report == Report::cannot) message.set_text(text_);
+  if (dock_) {
+    auto& dock = *message.mutable_dock();
+    dock.set_dc(dock_->id().dc);
+    dock.set_slot(dock_->id().slot);
+    dock.set_generation(dock_->id().generation);
+  }
+  if (report == Report::restored) {
+    for (const Endpoint& endpoint : group_) {
+      message.add_engine_addresses(Relocation::place(endpoint).engine_address);
+    }
+  }
+  *message.mutable_times() = times_;
+  link_.report(message);
+}
+
+}  // namespace godwit::migrate
