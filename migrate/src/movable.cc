@@ -60,6 +60,7 @@ class Movable::Impl final : public AgentLink::MoveHandler {
   }
 
   Result<void> serve(const Wait& wait) {
+    if (wait.stop().stop_requested()) return fail(Errc::cancelled);
     if (serving_) {
       if (!left()) return {};
       serving_ = false;
