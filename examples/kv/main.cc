@@ -6,8 +6,8 @@
 //   example_kv watch bird 1 &    prints the value at its next change
 //   example_kv del bird
 //
-// The server can move: with `[programs.kv] command = ["/path/example_kv", "server"]` in the other
-// nodes' configuration, `godwit migrate demo/kv NODE` hands it over while its clients go on.
+// The server is written so that it can move to another node while its clients go on
+// (godwit/movable.h); the agents cannot ask it to yet.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 // Movable: endpoints that can be served on another node, with their state, while their clients go
-// on calling. A program binds them through a Movable; `godwit migrate` moves them
-// (docs/migration.md).
+// on calling (docs/migration.md). A program binds them through a Movable; its node's agent, which
+// does not do so yet, tells it to move.
 //
 //   Store store;                                        // a godwit::State
 //   auto movable = godwit::Movable::create(*process, {.program = "kv", .names = {"demo/kv"}},
