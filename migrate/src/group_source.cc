@@ -94,10 +94,8 @@ void GroupSource::act(const ProcessActions& actions) {
         }
         break;
       case Kind::park:
-        // After a failure before the images were made.
-        if (images_.empty()) {
-          for (Endpoint& endpoint : group_) Relocation::park(endpoint);
-        }
+        // Making the images has parked the endpoints. After a failure before that, the gate stays
+        // shut, and what still runs may end.
         break;
       case Kind::open_gate: {
         // Each member rises by as much as the group does.
@@ -115,6 +113,7 @@ void GroupSource::act(const ProcessActions& actions) {
           link_.relinquish(endpoint.id());
           Relocation::leave(endpoint);
         }
+        images_.clear();
         if (shut_) times_.set_blackout_us(us(Clock::now() - closed_));
         break;
       case Kind::report:
@@ -144,10 +143,11 @@ void GroupSource::tell(Report report, Reason reason) {
   message.set_report(static_cast<std::uint32_t>(report));
   message.set_reason(static_cast<std::uint32_t>(reason));
   if (report == Report::cannot) {
+    std::string text = text_;
     if (reason == Reason::not_quiet) {
-      for (const Endpoint& endpoint : group_) text_ += Relocation::busy(endpoint);
+      for (const Endpoint& endpoint : group_) text += Relocation::busy(endpoint);
     }
-    message.set_text(text_);
+    message.set_text(text);
   }
   auto& progress = *message.mutable_progress();
   progress.set_rounds(rounds_);

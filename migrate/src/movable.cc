@@ -119,6 +119,7 @@ class Movable::Impl final : public AgentLink::MoveHandler {
     serving_ = true;
     left_ = false;
     standing_by_ = false;
+    started_for_ = 0;  // when it has left again, it stands by for any move
     for (Endpoint& endpoint : group_) {
       Relocation::at_rest(endpoint, [this] { return step(); });
     }
@@ -162,7 +163,12 @@ class Movable::Impl final : public AgentLink::MoveHandler {
 
   void carry_out_as_source(const endpoints::proto::MoveOrder& order, Push push) {
     if (source_ == nullptr || source_->move() != order.move()) {
-      if (!serving_ || left_) return say(order.move(), Report::over, Reason::none);
+      if (!serving_ || left_) {
+        // An answer that the agent acts upon: told `over` alone, it would say the same again.
+        const bool asked = push == Push::out || push == Push::close;
+        return asked ? say(order.move(), Report::cannot, Reason::not_in_move)
+                     : say(order.move(), Report::over, Reason::none);
+      }
       if (source_ != nullptr && !source_->over()) {
         // The agent knows one move of these endpoints at a time: that other has ended.
         if (push == Push::out) return say(order.move(), Report::cannot, Reason::busy);
