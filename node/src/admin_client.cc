@@ -20,7 +20,8 @@ namespace proto = endpoints::proto;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kReadSize = 64 * 1024;
-// Reading all endpoints of a large cluster takes longer than a usual question.
+// Reading all endpoints of a large cluster, as a listing and a plan may, takes longer than a usual
+// question.
 constexpr std::chrono::seconds kListingTime{60};
 
 Result<void> wait_for(int fd, short events, Clock::time_point deadline) {
@@ -105,7 +106,7 @@ void AdminClient::close() noexcept {
 
 Result<proto::Response> AdminClient::ask(proto::Request& request) {
   if (fd_ < 0) return fail(Errc::closed, "the connection to the agent is closed");
-  const bool listing = request.has_list_endpoints();
+  const bool listing = request.has_list_endpoints() || request.has_migrate() || request.has_drain();
   const auto limit =
       listing ? std::max<std::chrono::milliseconds>(timeout_, kListingTime) : timeout_;
   const auto deadline = Clock::now() + limit;
@@ -242,6 +243,55 @@ Result<std::vector<proto::ProcessEntry>> AdminClient::list_processes() {
   if (!answer->has_processes()) return unexpected_answer();
   const auto& processes = answer->processes().processes();
   return std::vector<proto::ProcessEntry>(processes.begin(), processes.end());
+}
+
+Result<proto::MigrationInfo> AdminClient::migrate(const proto::MigrateRequest& migrate) {
+  proto::Request request;
+  *request.mutable_migrate() = migrate;
+  auto answer = ask(request);
+  if (!answer) return tl::make_unexpected(std::move(answer.error()));
+  if (!answer->has_migration()) return unexpected_answer();
+  return answer->migration();
+}
+
+Result<proto::DrainReply> AdminClient::drain(std::string_view node) {
+  proto::Request request;
+  request.mutable_drain()->set_node(std::string(node));
+  auto answer = ask(request);
+  if (!answer) return tl::make_unexpected(std::move(answer.error()));
+  if (!answer->has_drain()) return unexpected_answer();
+  return answer->drain();
+}
+
+Result<std::vector<proto::MigrationInfo>> AdminClient::ask_migrations(proto::Request& request) {
+  auto answer = ask(request);
+  if (!answer) return tl::make_unexpected(std::move(answer.error()));
+  if (!answer->has_migrations()) return unexpected_answer();
+  const auto& moves = answer->migrations().migrations();
+  return std::vector<proto::MigrationInfo>(moves.begin(), moves.end());
+}
+
+Result<std::vector<proto::MigrationInfo>> AdminClient::list_migrations(std::uint32_t past) {
+  proto::Request request;
+  request.mutable_list_migrations()->set_past(past);
+  return ask_migrations(request);
+}
+
+Result<proto::MigrationInfo> AdminClient::migration(std::uint64_t id) {
+  proto::Request request;
+  request.mutable_list_migrations()->set_id(id);
+  auto moves = ask_migrations(request);
+  if (!moves) return tl::make_unexpected(std::move(moves.error()));
+  if (moves->size() != 1) return unexpected_answer();
+  return std::move(moves->front());
+}
+
+Result<void> AdminClient::abort_migration(std::uint64_t id) {
+  proto::Request request;
+  request.mutable_abort_migration()->set_id(id);
+  auto answer = ask(request);
+  if (!answer) return tl::make_unexpected(std::move(answer.error()));
+  return {};
 }
 
 }  // namespace godwit::node

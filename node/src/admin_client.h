@@ -51,9 +51,23 @@ class AdminClient {
   /// The processes attached to this agent.
   Result<std::vector<endpoints::proto::ProcessEntry>> list_processes();
 
+  /// Plans the move of an endpoint and of those that are served with it; migration() tells how it
+  /// goes on. Errors: not_found, invalid_argument, too_large, each with what to do.
+  Result<endpoints::proto::MigrationInfo> migrate(const endpoints::proto::MigrateRequest& request);
+  /// Plans moves of all that can leave the node (the agent's, if empty).
+  Result<endpoints::proto::DrainReply> drain(std::string_view node);
+  /// The moves under way, and the `past` newest that have ended.
+  Result<std::vector<endpoints::proto::MigrationInfo>> list_migrations(std::uint32_t past = 0);
+  /// Errors: not_found.
+  Result<endpoints::proto::MigrationInfo> migration(std::uint64_t id);
+  /// Gives a move up. Errors: not_found, invalid_argument (it has ended).
+  Result<void> abort_migration(std::uint64_t id);
+
  private:
   AdminClient(int fd, std::chrono::milliseconds timeout) : fd_(fd), timeout_(timeout) {}
   Result<endpoints::proto::Response> ask(endpoints::proto::Request& request);
+  Result<std::vector<endpoints::proto::MigrationInfo>> ask_migrations(
+      endpoints::proto::Request& request);
   void close() noexcept;
 
   int fd_;

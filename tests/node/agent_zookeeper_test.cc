@@ -1,13 +1,13 @@
 // The agent over a real ZooKeeper: what works while that is away, and that the rest comes back.
 #include <thread>
 
-#include "node/agent_fixture.h"
+#include "node/move_fixture.h"
 #include "support/zookeeper_server.h"
 
 namespace godwit::node_tests {
 namespace {
 
-class AgentRealZooKeeperTest : public AgentTest {
+class AgentRealZooKeeperTest : public MoveTest {
  protected:
   void SetUp() override {
     if (const auto why = test_support::ZooKeeperServer::unavailable()) GTEST_SKIP() << *why;
@@ -46,6 +46,27 @@ TEST_F(AgentRealZooKeeperTest, KnownNamesOutliveItAndNewBindsFailClearlyUntilItI
   while (!again && std::chrono::steady_clock::now() < deadline) again = bind_at(*b, "demo", "new");
   EXPECT_TRUE(again) << again.error().to_string();
   EXPECT_EQ(resolve(*a, "demo/echo")->id, bound->id);
+}
+
+TEST_F(AgentRealZooKeeperTest, AGroupMovesThereAndBackAgain) {
+  const auto one = start_agent("one"), two = start_agent("two");
+  ASSERT_TRUE(one && two);
+  const auto server = start_server(*one, {"kv", "kv/log"});
+  const auto standby = start_standby(*two);
+  const auto there = plan(*one, "demo/kv", "two");
+  ASSERT_TRUE(there) << there.error().to_string();
+  ASSERT_TRUE(server->wait("order gone epoch 2")) << server->said();
+  ASSERT_TRUE(standby->wait("says over")) << standby->said();
+  const auto third = start_standby(*one, {"restored"});
+  const auto back = plan(*one, "demo/kv", "one");
+  ASSERT_TRUE(back) << back.error().to_string();
+  ASSERT_TRUE(standby->wait("says parked"));
+  third->kill();
+  ASSERT_TRUE(standby->wait("order resume epoch 3")) << standby->said();
+  wait_state(*two, back->id(), "aborted");
+  for (const char* name : {"demo/kv", "demo/kv/log"}) {
+    EXPECT_TRUE(serves(endpoint(*one, name), "two", 3));
+  }
 }
 
 TEST_F(AgentRealZooKeeperTest, TellsOfAKilledProcess) {

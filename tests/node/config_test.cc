@@ -34,6 +34,11 @@ log_level = "debug"
 reattach_grace = "3s"
 node_grace = "250ms"
 create_dcs = ["a", "b"]
+
+[programs.kv]
+command = ["/usr/bin/kv", "--port", "5"]
+[programs."web server"]
+command = ["/web"]
 )");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->node, "n1");
@@ -50,6 +55,9 @@ create_dcs = ["a", "b"]
   EXPECT_EQ(config->reattach_grace, 3s);
   EXPECT_EQ(config->node_grace, 250ms);
   EXPECT_EQ(config->create_dcs, (std::vector<std::string>{"a", "b"}));
+  ASSERT_EQ(config->programs.size(), 2u);
+  EXPECT_EQ(config->programs.at("kv"), (std::vector<std::string>{"/usr/bin/kv", "--port", "5"}));
+  EXPECT_EQ(config->programs.at("web server"), std::vector<std::string>{"/web"});
 }
 
 TEST(Config, HasDefaultsForAll) {
@@ -113,6 +121,14 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"session_timeout = \"1ms\"", "must be from"},
         Bad{"session_timeout = \"99999999999999999999s\"", "write a time as"},
         Bad{"listen_host = \"example.org\"", "numeric"},
+        Bad{"programs = 5", "programs must be a table of programs"},
+        Bad{"[programs]\nkv = \"/kv\"", "test.toml:2:6: programs.kv must be a table"},
+        Bad{"[programs.kv]\nargs = []", "test.toml:2:1: unknown key 'args' of programs.kv"},
+        Bad{"[programs.kv]", "programs.kv must be a table with a command"},
+        Bad{"[programs.kv]\ncommand = \"/kv\"", "list of strings"},
+        Bad{"[programs.kv]\ncommand = []", "is empty"},
+        Bad{"[programs.kv]\ncommand = [\"kv\"]", "must begin with '/'"},
+        Bad{"[programs.\"\"]\ncommand = [\"/kv\"]", "program's name"},
         Bad{"listen_host = \"0.0.0.0\"", "numeric"}, Bad{"log_level = \"loud\"", "trace, debug"}));
 
 TEST(ConfigFile, IsRefusedWhenItCannotBeOne) {

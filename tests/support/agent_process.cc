@@ -214,6 +214,12 @@ std::optional<std::string> ChildProcess::read_line() {
   }
 }
 
+void ChildProcess::write_line(const std::string& line) {
+  const std::string text = line + "\n";
+  // Short enough for the pipe; a child that is gone is the test's affair.
+  [[maybe_unused]] const ssize_t written = ::write(in_, text.data(), text.size());
+}
+
 void ChildProcess::kill() {
   if (pid_ <= 0) return;
   ::kill(pid_, SIGKILL);

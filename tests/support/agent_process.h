@@ -80,8 +80,9 @@ class ChildProcess {
 
   /// The next line that it writes; nullopt at its end or after 20 s.
   std::optional<std::string> read_line();
-  void kill();           // SIGKILL, and waits
-  int close_and_wait();  // ends its standard input; the exit status
+  void write_line(const std::string& line);  // to its standard input
+  void kill();                               // SIGKILL, and waits
+  int close_and_wait();                      // ends its standard input; the exit status
   pid_t pid() const { return pid_; }
 
  private:

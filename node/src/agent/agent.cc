@@ -96,6 +96,7 @@ Result<void> Agent::open() {
   if (auto opened = open_coordinator(); !opened) return opened;
 
   directory_ = std::make_unique<coord::Directory>(*coordinator_);
+  moves_ = std::make_unique<coord::Moves>(*coordinator_);
   prober_ = std::make_unique<Prober>(*loop_, self);
   nodes_ = std::make_unique<NodeTable>(*loop_, *directory_);
   dcs_ = std::make_unique<DcTable>(*loop_, *directory_, keys_, config_.node);
@@ -113,6 +114,7 @@ Result<void> Agent::open() {
   nodes_->on_change([this] {
     judge_->nodes_changed();
     judge_awaited();
+    mover_->on_nodes_changed();
   });
   claims_ = std::make_unique<Claims>(*loop_, *directory_, *dcs_, *processes_, *reaper_,
                                      config_.node, incarnation_, config_.reattach_grace,
@@ -124,6 +126,7 @@ Result<void> Agent::open() {
       incarnation_,
       [this](SessionNumber session, endpoints::proto::Response& response,
              const std::vector<std::shared_ptr<const Dc>>& dcs) { reply(session, response, dcs); });
+  open_mover();
 
   coord::proto::NodeRecord record;
   record.set_name(config_.node);
@@ -139,6 +142,7 @@ Result<void> Agent::open() {
       Membership::Events{[this](bool again) { on_registered(again); },
                          [this](const Error& error) { fail_with(error); },
                          [this] { return load(); }});
+  publish_programs({});
 
   auto sessions = SessionServer::open(*loop_, agent_socket_path(run_.path()),
                                       run_.shared_with_group() ? 0660 : 0600, *this);
@@ -146,7 +150,43 @@ Result<void> Agent::open() {
   sessions_ = std::move(*sessions);
   admin_ = std::make_unique<Admin>(*loop_, *directory_, *sessions_, *nodes_, *dcs_, keys_,
                                    *processes_, config_.node, [this] { return status(); });
+  admin_moves_ =
+      std::make_unique<AdminMoves>(*loop_, *moves_, *sessions_, *dcs_, *planner_, config_.node);
   return {};
+}
+
+void Agent::open_mover() {
+  MoveParts parts{
+      *loop_,
+      *directory_,
+      *moves_,
+      *nodes_,
+      *dcs_,
+      *processes_,
+      *cache_,
+      *claims_,
+      *reaper_,
+      config_.node,
+      incarnation_,
+      config_.reattach_grace,
+      [this] { return membership_->registered(); },
+      [this](SessionNumber session, endpoints::proto::Response& push,
+             const std::vector<std::shared_ptr<const Dc>>& dcs) { reply(session, push, dcs); }};
+  mover_ = std::make_unique<Mover>(
+      std::move(parts), config_.programs, run_.path(),
+      Mover::Events{[this](std::function<void()> done) { publish_programs(std::move(done)); },
+                    [this] { membership_->load_changed(); }});
+  claims_->set_unsettled([this](std::uint64_t process) { return mover_->is_unsettled(process); });
+  planner_ = std::make_unique<Planner>(*loop_, *directory_, *moves_, *nodes_, *dcs_, *processes_,
+                                       config_.node);
+}
+
+void Agent::publish_programs(std::function<void()> done) {
+  std::set<std::string> capabilities;
+  for (const std::string& program : mover_->programs()) {
+    capabilities.insert(program_capability(program));
+  }
+  membership_->set_capabilities(capabilities, std::move(done));
 }
 
 Result<void> Agent::open_coordinator() {
@@ -239,16 +279,19 @@ void Agent::on_session_event(coord::SessionEvent event) {
   cache_->on_connected();
   reaper_->on_connected();
   claims_->on_connected();
+  mover_->on_connected();
 }
 
 void Agent::on_registered(bool again) {
   if (again) {
     // While our record was gone others may have judged our processes lost.
     claims_->reclaim_all();
+    mover_->start();
     return;
   }
   spdlog::info("registered as node {}", config_.node);
   claims_->sweep();
+  mover_->start();
   create_dcs(0);
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/admin.h"
+#include "agent/admin_moves.h"
 #include "agent/binder.h"
 #include "agent/claims.h"
 #include "agent/config.h"
@@ -20,8 +21,10 @@
 #include "agent/event_loop.h"
 #include "agent/judge.h"
 #include "agent/membership.h"
+#include "agent/mover.h"
 #include "agent/node_table.h"
 #include "agent/peer_listener.h"
+#include "agent/planner.h"
 #include "agent/probe.h"
 #include "agent/process_table.h"
 #include "agent/reaper.h"
@@ -45,6 +48,8 @@ class Agent final : private SessionServer::Handler {
 
   Result<void> open();
   Result<void> open_coordinator();
+  void open_mover();
+  void publish_programs(std::function<void()> done);
   Result<void> watch_signals();
   void on_session_event(coord::SessionEvent event);
   void on_registered(bool again);
@@ -62,6 +67,10 @@ class Agent final : private SessionServer::Handler {
   void detach(SessionNumber session, std::uint64_t number, std::uint64_t process);
   void unbind(SessionNumber session, std::uint64_t number, Process& process, const EndpointId& id,
               coord::Deadline deadline);
+  void unbind_refused(SessionNumber session, std::uint64_t number, const Known& endpoint,
+                      std::uint64_t process, coord::Deadline deadline);
+  void unbound(SessionNumber session, std::uint64_t number, const Known& endpoint,
+               std::uint64_t process);
   void resolve(SessionNumber session, std::uint64_t number, const std::string& full_name,
                coord::Deadline deadline);
   void locate(SessionNumber session, std::uint64_t number, const EndpointId& id,
@@ -80,6 +89,7 @@ class Agent final : private SessionServer::Handler {
   void reply_place(SessionNumber session, std::uint64_t number, const Result<Known>& endpoint,
                    const std::shared_ptr<const Dc>& dc);
   void reply_done(SessionNumber session, std::uint64_t number);
+  std::function<void(Result<void>)> answer_done(SessionNumber session, std::uint64_t number);
   void refuse(SessionNumber session, std::uint64_t number, const Error& error);
   coord::proto::NodeLoad load() const;
   endpoints::proto::AgentStatus status() const;
@@ -99,6 +109,7 @@ class Agent final : private SessionServer::Handler {
   // Destroyed from the last to the first: the coordinator is closed before the directory goes.
   std::unique_ptr<coord::Coordinator> coordinator_;
   std::unique_ptr<coord::Directory> directory_;
+  std::unique_ptr<coord::Moves> moves_;
   std::unique_ptr<PeerListener> peers_;
   std::unique_ptr<Prober> prober_;
   std::unique_ptr<NodeTable> nodes_;
@@ -110,8 +121,11 @@ class Agent final : private SessionServer::Handler {
   std::unique_ptr<Judge> judge_;
   std::unique_ptr<Claims> claims_;
   std::unique_ptr<Binder> binder_;
+  std::unique_ptr<Mover> mover_;
+  std::unique_ptr<Planner> planner_;
   std::unique_ptr<SessionServer> sessions_;
   std::unique_ptr<Admin> admin_;
+  std::unique_ptr<AdminMoves> admin_moves_;
   Lifetime lifetime_;
 };
 

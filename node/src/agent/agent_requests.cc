@@ -1,6 +1,4 @@
 // What the agent answers to processes.
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -39,6 +37,7 @@ void Agent::on_request(Session& session, wire::Request& request) {
     return sessions_->close(session.number);
   }
   if (admin_->handle(session, request, deadline_of(request))) return;
+  if (admin_moves_->handle(session, request, deadline_of(request))) return;
   Process* process = processes_->find(session.process);
   if (process == nullptr) {
     return refuse(session.number, request.number(),
@@ -91,6 +90,7 @@ void Agent::on_process_request(Session& session, Process& process, wire::Request
   switch (request.body_case()) {
     case wire::Request::kClaim:
       claims_->claim(process, request.claim());
+      if (request.claim().last()) mover_->on_attached(process.number);
       return reply_done(from, number);
     case wire::Request::kDetach:
       return detach(from, number, process.number);
@@ -134,6 +134,10 @@ void Agent::on_process_request(Session& session, Process& process, wire::Request
     case wire::Request::kSubscribe:
       subscribe(from, request.subscribe());
       return reply_done(from, number);
+    case wire::Request::kStandBy:
+      return mover_->stand_by(process, request.stand_by(), answer_done(from, number));
+    case wire::Request::kMoveReport:
+      return mover_->report(process, request.move_report(), answer_done(from, number));
     default:
       return refuse(from, number,
                     Error{Errc::not_supported, "this agent does not know the request", {}});
@@ -146,56 +150,15 @@ void Agent::on_session_closed(const Session& session) {
   if (session.process != 0) processes_->session_closed(session);
 }
 
-// --- Processes that end
+// --- Judgements
 // ---------------------------------------------------------------------------
-
-void Agent::detach(SessionNumber session, std::uint64_t number, std::uint64_t process) {
-  // Answered once the names are free.
-  auto left = std::make_shared<std::size_t>(1);
-  const auto done = [this, left, session, number] {
-    if (--*left == 0) reply_done(session, number);
-  };
-  if (Process* owner = processes_->find(process)) {
-    for (const auto& [id, held] : owner->held) {
-      if (held.endpoint->dc.empty()) continue;
-      ++*left;
-      cache_->saw(held.endpoint->with_state(coord::proto::UNBOUND));
-      reaper_->add(held.endpoint->dc, id, process, Reaper::End::unbound, done);
-    }
-    owner->held.clear();
-    owner->session = 0;  // It reads the answer; its end is not to be pushed to it.
-  }
-  processes_->detach(process);
-  done();
-}
-
-void Agent::on_process_gone(Process& process, ProcessEnd end) {
-  const bool died = end == ProcessEnd::died;
-  if (!process.held.empty() || died) {
-    spdlog::info("process {} ({}) {}; {} endpoints", process.pid, process.program,
-                 died ? "is gone" : "detached", process.held.size());
-  }
-  for (const auto& [id, held] : process.held) {
-    // A claim that was never confirmed has no DC's name; the sweep finds its record.
-    if (held.endpoint->dc.empty()) {
-      claims_->sweep_later();
-      continue;
-    }
-    cache_->saw(held.endpoint->with_state(died ? coord::proto::DEAD : coord::proto::UNBOUND));
-    reaper_->add(held.endpoint->dc, id, process.number,
-                 died ? Reaper::End::dead : Reaper::End::unbound);
-  }
-  run_.remove_files_of(process.number);
-  membership_->load_changed();
-  // A forked child may hold the connection of a dead process open.
-  if (process.session != 0) sessions_->close(process.session);
-}
 
 std::optional<Judge::Verdict> Agent::judge_local(const KnownEndpoint& endpoint) const {
   const auto& owner = endpoint.record.owner();
   if (const Process* process = processes_->find(owner.process())) {
     if (process->held.contains(endpoint.id())) return Judge::Verdict::alive;
     if (process->claiming || process->binds_in_flight > 0) return std::nullopt;
+    if (mover_->is_unsettled(owner.process())) return std::nullopt;
     if (claims_->undecided(endpoint)) return Judge::Verdict::alive;
     return Judge::Verdict::lost;
   }
@@ -227,33 +190,6 @@ void Agent::judge_awaited() {
 
 // --- Questions
 // ------------------------------------------------------------------------------------
-
-void Agent::unbind(SessionNumber session, std::uint64_t number, Process& process,
-                   const EndpointId& id, coord::Deadline deadline) {
-  const auto held = process.held.find(id);
-  if (held == process.held.end()) {
-    return refuse(session, number,
-                  Error{Errc::not_found, "this process does not hold the endpoint",
-                        std::to_string(id.dc) + ":" + std::to_string(id.slot) + "." +
-                            std::to_string(id.generation)});
-  }
-  const Known endpoint = held->second.endpoint;
-  directory_->unbind(
-      endpoint->dc, id.slot, id.generation, process.number, deadline,
-      on_loop<void>(
-          *loop_, lifetime_,
-          [this, session, number, endpoint, owner = process.number](coord::Result<void> unbound) {
-            if (!unbound && unbound.error().code != coord::Errc::endpoint_stale) {
-              return refuse(session, number, to_error(unbound.error(), endpoint->label()));
-            }
-            if (Process* former = processes_->find(owner)) {
-              former->held.erase(endpoint->id());
-            }
-            membership_->load_changed();
-            cache_->saw(endpoint->with_state(coord::proto::UNBOUND));
-            reply_done(session, number);
-          }));
-}
 
 void Agent::resolve(SessionNumber session, std::uint64_t number, const std::string& full_name,
                     coord::Deadline deadline) {
@@ -389,6 +325,12 @@ void Agent::reply_done(SessionNumber session, std::uint64_t number) {
   response.set_number(number);
   response.mutable_done();
   sessions_->send(session, response);
+}
+
+std::function<void(Result<void>)> Agent::answer_done(SessionNumber session, std::uint64_t number) {
+  return [this, session, number](const Result<void>& done) {
+    done ? reply_done(session, number) : refuse(session, number, done.error());
+  };
 }
 
 void Agent::refuse(SessionNumber session, std::uint64_t number, const Error& error) {

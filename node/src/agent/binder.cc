@@ -142,6 +142,7 @@ void Binder::bind_item(const JobPtr& job, int index, int attempts) {
   request.owner.set_process(job->process);
   request.owner.set_pid(process == nullptr ? 0 : process->pid);
   request.engine_address = engine_address(*job, index);
+  request.program = item.program();
   directory_.bind(
       std::move(request), job->deadline,
       on_loop<coord::EndpointEntry>(

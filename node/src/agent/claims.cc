@@ -37,6 +37,10 @@ Known from_claim(const endpoints::proto::Place& place, const std::string* dc_nam
   return std::make_shared<const KnownEndpoint>(std::move(known));
 }
 
+bool is_alive(const coord::proto::EndpointRecord& record) {
+  return record.state() == coord::proto::SERVING || record.state() == coord::proto::MOVING;
+}
+
 // Anything else will be the same at the next try: what a process claims may be any nonsense.
 bool passes_with_time(Errc code) {
   return code == Errc::agent_unavailable || code == Errc::no_space || code == Errc::system;
@@ -108,6 +112,11 @@ void Claims::reclaim_all() {
   pump();
 }
 
+void Claims::confirm_again(std::uint64_t process, const EndpointId& id) {
+  queue_.push_back({process, id});
+  pump();
+}
+
 void Claims::on_connected() {
   loop_.cancel(retry_);
   pump();
@@ -170,6 +179,11 @@ void Claims::confirmed(const Confirmation& item, Result<Known> result) {
       // Unbound meanwhile.
     } else if (result) {
       held->second.endpoint = *result;
+    } else if (result.error().code == Errc::moved) {
+      // No loss: the process hears of it as a part of the move that took the endpoint.
+      spdlog::info("process {} no longer holds {}: {}", process->pid,
+                   held->second.endpoint->label(), result.error().message);
+      process->held.erase(held);
     } else if (!passes_with_time(result.error().code)) {
       const Known gone = held->second.endpoint->with_state(coord::proto::DEAD);
       process->held.erase(held);
@@ -196,10 +210,14 @@ void Claims::reclaim_attempt(Known endpoint, std::uint64_t process, coord::Deadl
                     done](coord::Result<coord::EndpointEntry> entry) {
     if (!entry) return done(tl::make_unexpected(to_error(entry.error(), endpoint->label())));
     const auto& found = entry->record;
-    const bool ours =
-        found.generation() == endpoint->record.generation() &&
-        (found.state() == coord::proto::SERVING || found.state() == coord::proto::MOVING) &&
-        found.owner().node() == node_ && found.owner().process() == process;
+    const bool ours = found.generation() == endpoint->record.generation() && is_alive(found) &&
+                      found.owner().node() == node_ && found.owner().process() == process;
+    const bool left = is_alive(found) && found.generation() == endpoint->record.generation() &&
+                      found.owner().process() != process;
+    if (left) {
+      return done(fail(Errc::moved, "it is served on node " + found.owner().node() + " now",
+                       endpoint->label()));
+    }
     if (!ours) {
       return done(fail(Errc::not_found, "the directory says that it is over", endpoint->label()));
     }
@@ -274,7 +292,7 @@ void Claims::sweep_dcs(std::vector<std::string> names) {
 
 void Claims::take_record(const std::string& dc, const coord::proto::EndpointRecord& record) {
   if (record.owner().node() != node_) return;
-  if (record.state() != coord::proto::SERVING && record.state() != coord::proto::MOVING) return;
+  if (!is_alive(record)) return;
   const std::uint64_t number = record.owner().process();
   const EndpointId id{record.dc(), record.slot(), record.generation()};
   const Process* process = processes_.find(number);
@@ -308,7 +326,9 @@ void Claims::bury_leftovers() {
   for (auto& [number, list] : std::exchange(leftovers_, {})) {
     const Process* process = processes_.find(number);
     // A record read while its bind was under way is held by now, or will be.
-    const bool busy = process != nullptr && (process->claiming || process->binds_in_flight > 0);
+    // A process that comes into a group is granted it only once it has said that it is there.
+    const bool busy = process != nullptr && (process->claiming || process->binds_in_flight > 0 ||
+                                             (unsettled_ && unsettled_(number)));
     for (const Known& endpoint : list) {
       if (process != nullptr && process->held.contains(endpoint->id())) continue;
       if (busy) {

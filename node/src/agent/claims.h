@@ -39,6 +39,13 @@ class Claims {
   /// Makes the record say that this agent has it, with this engine address.
   void reclaim(const Known& endpoint, std::uint64_t process, coord::Deadline deadline,
                Reclaimed done);
+  /// Confirms one endpoint that the process holds.
+  void confirm_again(std::uint64_t process, const EndpointId& id);
+  /// Processes for which this says true may hold more than they have claimed: their records are not
+  /// leftovers yet.
+  void set_unsettled(std::function<bool(std::uint64_t process)> unsettled) {
+    unsettled_ = std::move(unsettled);
+  }
   /// Confirms everything that is held: after an expired session.
   void reclaim_all();
 
@@ -84,6 +91,7 @@ class Claims {
   const std::uint64_t incarnation_;
   const std::chrono::milliseconds grace_;
   const Lost lost_;
+  std::function<bool(std::uint64_t)> unsettled_;
 
   std::deque<Confirmation> queue_;
   std::size_t in_flight_ = 0;

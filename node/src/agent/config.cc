@@ -51,38 +51,75 @@ constexpr std::array kTextKeys = {
     Key{"node_grace", &ConfigSettings::node_grace},
 };
 
+// The value of a key that is no string.
+tl::unexpected<Error> wants(std::string_view source, const toml::node& value, std::string_view key,
+                            std::string_view what) {
+  return fail(Errc::invalid_argument, place_of(source, value.source()) + std::string(key) +
+                                          " must be " + std::string(what));
+}
+
+Result<std::vector<std::string>> take_strings(const toml::node& value, std::string_view source,
+                                              std::string_view key) {
+  const auto* list = value.as_array();
+  if (list == nullptr) return wants(source, value, key, "a list of strings");
+  std::vector<std::string> strings;
+  for (const toml::node& entry : *list) {
+    const auto* text = entry.as_string();
+    if (text == nullptr) return wants(source, value, key, "a list of strings");
+    strings.push_back(text->get());
+  }
+  return strings;
+}
+
+// [programs.NAME]
+Result<void> take_programs(const toml::node& value, std::string_view source,
+                           ConfigSettings& settings) {
+  const auto* table = value.as_table();
+  if (table == nullptr) return wants(source, value, "programs", "a table of programs");
+  for (const auto& [name, program] : *table) {
+    const std::string path = "programs." + std::string(name.str());
+    const auto* keys = program.as_table();
+    if (keys == nullptr) return wants(source, program, path, "a table with a command");
+    for (const auto& [key, entry] : *keys) {
+      if (key.str() == "command") continue;
+      return fail(Errc::invalid_argument, place_of(source, key.source()) + "unknown key '" +
+                                              std::string(key.str()) + "' of " + path +
+                                              "; its key is command");
+    }
+    const toml::node* command = keys->get("command");
+    if (command == nullptr) return wants(source, program, path, "a table with a command");
+    auto strings = take_strings(*command, source, path + ".command");
+    if (!strings) return tl::make_unexpected(std::move(strings.error()));
+    settings.programs[std::string(name.str())] = std::move(*strings);
+  }
+  return {};
+}
+
 Result<void> take_key(const toml::key& key, const toml::node& value, std::string_view source,
                       ConfigSettings& settings) {
   const std::string_view name = key.str();
-  const auto wants = [&](std::string_view what) {
-    return fail(Errc::invalid_argument, place_of(source, value.source()) + std::string(name) +
-                                            " must be " + std::string(what));
-  };
   const auto found = std::find_if(kTextKeys.begin(), kTextKeys.end(),
                                   [&](const Key& known) { return known.name == name; });
   if (found != kTextKeys.end()) {
     const auto* text = value.as_string();
-    if (text == nullptr) return wants("a string");
+    if (text == nullptr) return wants(source, value, name, "a string");
     settings.*(found->text) = text->get();
     return {};
   }
   if (name == "agent_port") {
     const auto* number = value.as_integer();
-    if (number == nullptr) return wants("a number");
+    if (number == nullptr) return wants(source, value, name, "a number");
     settings.agent_port = number->get();
     return {};
   }
   if (name == "create_dcs") {
-    const auto* list = value.as_array();
-    if (list == nullptr) return wants("a list of strings");
-    for (const toml::node& entry : *list) {
-      const auto* text = entry.as_string();
-      if (text == nullptr) return wants("a list of strings");
-      settings.create_dcs.push_back(text->get());
-    }
+    auto strings = take_strings(value, source, name);
+    if (!strings) return tl::make_unexpected(std::move(strings.error()));
+    settings.create_dcs = std::move(*strings);
     return {};
   }
-  std::string known = "agent_port, create_dcs";
+  if (name == "programs") return take_programs(value, source, settings);
+  std::string known = "agent_port, create_dcs, programs";
   for (const Key& each : kTextKeys) known += ", " + std::string(each.name);
   return fail(Errc::invalid_argument, place_of(source, key.source()) + "unknown key '" +
                                           std::string(name) + "'; the keys are " + known);
@@ -131,6 +168,24 @@ Result<void> check_host(const std::string& host) {
           "': it must be the numeric IPv4 or IPv6 address at which other nodes reach this one");
 }
 
+Result<void> check_program(const std::string& name, const std::vector<std::string>& command) {
+  auto valid = coord::validate_name("a program's name", name);
+  if (!valid) return fail(Errc::invalid_argument, valid.error().message);
+  const std::string what = "the command of program '" + name + "'";
+  if (command.empty()) return fail(Errc::invalid_argument, what + " is empty");
+  // It is not searched for: the agent's PATH is not what its administrator sees.
+  if (!command.front().starts_with('/')) {
+    return fail(Errc::invalid_argument,
+                what + " is '" + command.front() + "': it must begin with '/'");
+  }
+  for (const std::string& argument : command) {
+    if (argument.find('\0') != std::string::npos) {
+      return fail(Errc::invalid_argument, what + " holds a NUL byte");
+    }
+  }
+  return {};
+}
+
 Result<std::chrono::milliseconds> bounded(std::string_view what,
                                           const std::optional<std::string>& text,
                                           std::chrono::milliseconds otherwise,
@@ -155,6 +210,7 @@ void ConfigSettings::overlay(const ConfigSettings& above) {
   }
   if (above.agent_port) agent_port = above.agent_port;
   if (!above.create_dcs.empty()) create_dcs = above.create_dcs;
+  for (const auto& [name, command] : above.programs) programs[name] = command;
 }
 
 std::string DirectorySpec::to_string() const {
@@ -308,6 +364,12 @@ Result<Config> make_config(const ConfigSettings& settings) {
     }
   }
   config.create_dcs = settings.create_dcs;
+  for (const auto& [name, command] : settings.programs) {
+    if (auto valid = check_program(name, command); !valid) {
+      return tl::make_unexpected(std::move(valid.error()));
+    }
+  }
+  config.programs = settings.programs;
   return config;
 }
 

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@ struct ConfigSettings {
   std::optional<std::string> reattach_grace;
   std::optional<std::string> node_grace;
   std::vector<std::string> create_dcs;
+  std::map<std::string, std::vector<std::string>> programs;  // commands, by program (file only)
 
   /// What `above` sets wins.
   void overlay(const ConfigSettings& above);
@@ -54,6 +56,7 @@ struct Config {
   std::chrono::milliseconds reattach_grace{};  // for processes after a restart of the agent
   std::chrono::milliseconds node_grace{};      // for a node whose record vanished
   std::vector<std::string> create_dcs;
+  std::map<std::string, std::vector<std::string>> programs;  // commands, by program
 };
 
 /// Reads a file's text. Errors name `source`, line and column: invalid_argument.

@@ -70,6 +70,13 @@ const std::string* DcTable::name_of(std::uint32_t id) const {
   return found == names_.end() ? nullptr : &found->second;
 }
 
+std::uint32_t DcTable::id_of(const std::string& name) const {
+  for (const auto& [id, known] : names_) {
+    if (known == name) return id;
+  }
+  return 0;
+}
+
 std::shared_ptr<const Dc> DcTable::take(const coord::proto::DcRecord& record) {
   auto dc = std::make_shared<Dc>();
   dc->id = record.id();

@@ -40,6 +40,8 @@ class DcTable {
 
   /// The name of a DC whose record was seen.
   const std::string* name_of(std::uint32_t id) const;
+  /// The other way round; 0: not known.
+  std::uint32_t id_of(const std::string& name) const;
   /// Its key or record changed here: read again at the next find().
   void forget(const std::string& name) { dcs_.erase(name); }
 

@@ -337,6 +337,11 @@ void DirectoryCache::saw(const Known& endpoint) {
 }
 
 void DirectoryCache::apply(Entry& entry, const Known& fresh) {
+  // A reading may be overtaken by what this node knew before it; an epoch never falls.
+  if (fresh && entry.current && fresh->id() == entry.current->id() &&
+      fresh->record.epoch() < entry.current->record.epoch()) {
+    return answer_waits(entry);
+  }
   const Known former = std::exchange(entry.current, fresh);
   entry.read = true;
   if (former && former->alive() && (!fresh || fresh->id() != former->id())) {

@@ -179,17 +179,33 @@ void Judge::finish(std::uint64_t number, Verdict verdict) {
   directory_.mark_dead(
       done.endpoint->dc, record.slot(), record.generation(), record.owner().process(),
       coord::after(kWriteLimit),
-      on_loop<void>(loop_, lifetime_,
-                    [endpoint = done.endpoint, answer = done.done](coord::Result<void> marked) {
-                      if (marked) {
-                        answer(endpoint->with_state(coord::proto::DEAD));
-                      } else if (marked.error().code == coord::Errc::endpoint_stale) {
-                        // Somebody else settled it: this id is over.
-                        answer(endpoint->with_state(coord::proto::UNBOUND));
-                      } else {
-                        answer(endpoint);
-                      }
-                    }));
+      on_loop<void>(
+          loop_, lifetime_,
+          [this, endpoint = done.endpoint, answer = done.done](coord::Result<void> marked) {
+            if (marked) {
+              answer(endpoint->with_state(coord::proto::DEAD));
+            } else if (marked.error().code == coord::Errc::endpoint_stale) {
+              look_how_settled(endpoint, answer);
+            } else {
+              answer(endpoint);
+            }
+          }));
+}
+
+// Somebody else was faster: the id is over, or the endpoint has moved to another process.
+void Judge::look_how_settled(const Known& endpoint, const Done& answer) {
+  directory_.get_endpoint(
+      endpoint->dc, endpoint->record.slot(), coord::after(kReadLimit),
+      on_loop<coord::EndpointEntry>(
+          loop_, lifetime_, [endpoint, answer](coord::Result<coord::EndpointEntry> entry) {
+            const bool readable = entry || entry.error().code == coord::Errc::endpoint_stale ||
+                                  entry.error().code == coord::Errc::dc_unknown;
+            // Without the directory nobody can be called lost.
+            if (!readable) return answer(endpoint);
+            const Known now = entry ? make_known(endpoint->dc, std::move(entry->record)) : nullptr;
+            const bool same = now && now->id() == endpoint->id();
+            answer(same ? now : endpoint->with_state(coord::proto::UNBOUND));
+          }));
 }
 
 }  // namespace godwit::node

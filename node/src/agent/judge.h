@@ -65,6 +65,7 @@ class Judge {
   void confirm_absence(std::uint64_t number);
   void again_after(std::uint64_t number, std::chrono::milliseconds delay);
   void finish(std::uint64_t number, Verdict verdict);
+  void look_how_settled(const Known& endpoint, const Done& answer);
   Case* find(std::uint64_t number);
 
   EventLoop& loop_;

@@ -110,6 +110,10 @@ void Membership::register_node() {
         if (expired_since_) return register_node();  // What was made went with that session.
         if (entry) {
           entry_ = std::move(*entry);
+          // What came while it was made is not in it.
+          const auto& made = entry_->record.capabilities();
+          const auto& wanted = record_.capabilities();
+          if (!std::equal(made.begin(), made.end(), wanted.begin(), wanted.end())) write_record();
           const bool again = std::exchange(registered_before_, true);
           events_.registered(again);
           for (auto& task : std::exchange(waiting_, {})) task();
@@ -143,20 +147,54 @@ void Membership::load_changed() {
   if (load_timer_ != 0 || leaving_) return;
   load_timer_ = loop_.after(kLoadInterval, [this] {
     load_timer_ = 0;
-    write_load();
+    write_record();
   });
 }
 
-void Membership::write_load() {
-  if (!entry_ || !connected_ || leaving_) return;
+void Membership::set_capabilities(const std::set<std::string>& capabilities,
+                                  std::function<void()> done) {
+  const bool same = std::equal(capabilities.begin(), capabilities.end(),
+                               record_.capabilities().begin(), record_.capabilities().end());
+  record_.clear_capabilities();
+  for (const std::string& each : capabilities) record_.add_capabilities(each);
+  if (!entry_ || !connected_ || leaving_ || (same && !writing_)) {
+    if (done) done();
+    return;
+  }
+  if (done) told_when_written_next_.push_back(std::move(done));
+  write_record();
+}
+
+void Membership::write_record() {
+  if (writing_) {
+    write_again_ = true;
+    return;
+  }
+  told_when_written_ = std::exchange(told_when_written_next_, {});
+  const auto tell = [this] {
+    for (auto& each : std::exchange(told_when_written_, {})) each();
+  };
+  if (!entry_ || !connected_ || leaving_) return tell();
   auto entry = *entry_;
   *entry.record.mutable_load() = events_.load();
+  *entry.record.mutable_capabilities() = record_.capabilities();
+  writing_ = true;
+  write_again_ = false;
   directory_.update_node(
       std::move(entry), coord::after(kStepLimit),
-      on_loop<coord::NodeEntry>(loop_, lifetime_, [this](coord::Result<coord::NodeEntry> updated) {
-        // A failure costs a stale number in a listing; the next change writes again.
-        if (updated && entry_) entry_ = std::move(*updated);
-      }));
+      on_loop<coord::NodeEntry>(
+          loop_, lifetime_,
+          [this, tell, expirations = expirations_](coord::Result<coord::NodeEntry> updated) {
+            writing_ = false;
+            // A record of a former session is gone, and its version says nothing of the present
+            // one.
+            const bool of_this_session = entry_ && expirations == expirations_;
+            if (updated && of_this_session) entry_ = std::move(*updated);
+            // Else a listing is stale, or the planner does not see a program yet.
+            if (!updated) load_changed();
+            tell();
+            if (write_again_) write_record();
+          }));
 }
 
 void Membership::leave(coord::Deadline deadline, std::function<void()> done) {

@@ -6,6 +6,8 @@
 
 #include <functional>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "agent/on_loop.h"
@@ -40,6 +42,9 @@ class Membership {
   void when_registered(coord::Deadline deadline, std::function<void()> task);
   /// The load changed: written soon, and not often.
   void load_changed();
+  /// What the node can do: written at once. `done`, if given, is called when it stands in the
+  /// directory, or when that failed (then it is tried again), or at once if not registered.
+  void set_capabilities(const std::set<std::string>& capabilities, std::function<void()> done = {});
   /// Removes the record, then calls `done`, at the deadline at the latest.
   void leave(coord::Deadline deadline, std::function<void()> done);
 
@@ -47,11 +52,11 @@ class Membership {
   void prepare();
   void register_node();
   void retry(std::function<void()> step);
-  void write_load();
+  void write_record();
 
   EventLoop& loop_;
   coord::Directory& directory_;
-  const coord::proto::NodeRecord record_;
+  coord::proto::NodeRecord record_;
   std::uint64_t predecessor_;
   const std::chrono::milliseconds register_limit_;
   const Events events_;
@@ -63,6 +68,9 @@ class Membership {
   bool registered_before_ = false;
   std::uint64_t expirations_ = 0;
   std::optional<coord::NodeEntry> entry_;
+  bool writing_ = false;
+  bool write_again_ = false;
+  std::vector<std::function<void()>> told_when_written_, told_when_written_next_;
   std::vector<std::function<void()>> waiting_;
   EventLoop::TimerId retry_timer_ = 0;
   EventLoop::TimerId load_timer_ = 0;

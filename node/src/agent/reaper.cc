@@ -43,7 +43,14 @@ void Reaper::pump() {
         }
         return;
       }
-      // Also endpoint_stale or dc_unknown: it is over already.
+      // Between intent and commit nothing is unbound: who leaves then is lost.
+      if (!result && result.error().code == coord::Errc::endpoint_stale &&
+          item.end == End::unbound) {
+        item.end = End::dead;
+        queue_.push_back(std::move(item));
+        return pump();
+      }
+      // Also endpoint_stale or dc_unknown: it is over already, or another's by a move.
       if (item.done) item.done();
       pump();
     };

@@ -71,6 +71,7 @@ std::string_view version() noexcept;
 void add_node_commands(CLI::App& app, Context& context);
 void add_dc_commands(CLI::App& app, Context& context);
 void add_list_commands(CLI::App& app, Context& context);
+void add_migrate_commands(CLI::App& app, Context& context);
 void add_stat_command(CLI::App& app, Context& context);
 void add_top_command(CLI::App& app, Context& context);
 void add_message_commands(CLI::App& app, Context& context);

@@ -14,9 +14,9 @@ namespace {
 
 using AddCommands = void (*)(CLI::App&, Context&);
 constexpr AddCommands kFamilies[] = {
-    add_node_commands, add_dc_commands,      add_list_commands,      add_stat_command,
-    add_top_command,   add_message_commands, add_receive_commands,   add_ping_command,
-    add_perf_commands, add_fabric_command,   add_completion_command,
+    add_node_commands, add_dc_commands,   add_list_commands,    add_migrate_commands,
+    add_stat_command,  add_top_command,   add_message_commands, add_receive_commands,
+    add_ping_command,  add_perf_commands, add_fabric_command,   add_completion_command,
 };
 
 constexpr const char* kFooter =

@@ -22,6 +22,9 @@ const std::vector<std::vector<std::string>> kCommands = {
     {"dc", "key", "import"},
     {"ls"},
     {"ps"},
+    {"migrate"},
+    {"drain"},
+    {"migrations"},
     {"stat"},
     {"top"},
     {"call"},
@@ -103,6 +106,15 @@ TEST(CliUsage, AWrongCommandLineIsToldAndDoesNothing) {
       {{"stat", "--watch", "0"}, "at least 10.0 ms"},
       {{"dc", "create", "x", "--max-endpoints", "5000000000"}, "from 1 to 4294967295"},
       {{"ls", "--nonsense"}, "--nonsense"},
+      {{"migrate", "demo/x"}, "node is required"},
+      {{"migrate", "noslash", "beta"}, "DC/NAME"},
+      {{"migrate", "1:2.x", "beta"}, "DC/NAME"},
+      {{"migrate", "demo/x", "be\nta"}, "control"},
+      {{"migrate", "demo/x", "beta", "--timeout", "soon"}, "soon"},
+      {{"drain"}, "node is required"},
+      {{"migrations", "--past", "0"}, "from 1 to 200"},
+      {{"migrations", "--abort", "12"}, "16 hexadecimal digits"},
+      {{"migrations", "--abort", "0123456789abcdef", "--past", "3"}, "excludes"},
   };
   for (const Wrong& line : lines) {
     const std::string path = testing::PrintToString(line.arguments);
@@ -124,6 +136,10 @@ TEST(CliUsage, WithoutAnAgentEachCommandSaysWhatToDo) {
       {"dc", "key", "export", "x"},
       {"ls"},
       {"ps"},
+      {"migrate", "demo/x", "beta"},
+      {"drain", "beta"},
+      {"migrations"},
+      {"migrations", "--abort", "0123456789abcdef"},
       {"call", "demo/x"},
       {"send", "demo/x"},
       {"notify", "demo/x", "1"},
@@ -198,6 +214,7 @@ TEST(CliCompletion, CompletesCommandsAndOptions) {
   };
   EXPECT_EQ(complete("godwit pe", 1), " perf ");
   EXPECT_EQ(complete("godwit dc key ex", 3), " export ");
+  EXPECT_EQ(complete("godwit mig", 1), " migrate migrations ");
   EXPECT_NE(complete("godwit perf client --t", 3).find(" --transport "), std::string::npos);
   EXPECT_EQ(complete("godwit nonsense --t", 2), "  ");
 }

@@ -1,0 +1,197 @@
+// The bank: a movable server whose state is a row of pages and an account for each client.
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "godwit/godwit.h"
+#include "godwit/movable.h"
+#include "local_cluster/worker_line.h"
+#include "options.h"
+#include "protocol.h"
+
+namespace moves {
+
+namespace {
+
+using namespace std::chrono_literals;
+using godwit::Bytes;
+using godwit::Result;
+using godwit::local_cluster::read_command;
+using godwit::local_cluster::WorkerLine;
+
+constexpr std::size_t kPage = 4096;
+constexpr std::uint32_t kClients = 64;
+constexpr std::uint32_t kPageRecord = 1u << 20;  // + its number
+constexpr std::uint32_t kAccountsRecord = 1;
+
+[[noreturn]] void give_up(const std::string& what, const std::string& error) {
+  WorkerLine("failed").with("what", what).with("error", error).say();
+  std::_Exit(1);
+}
+
+class Bank final : public godwit::State {
+ public:
+  explicit Bank(std::uint64_t size) : pages_(std::max<std::uint64_t>(size / kPage, 1)) { reset(); }
+
+  Answer execute(const Operation& operation) {
+    if (operation.client >= kClients) return {Verdict::bad, 0, operation.number, 0};
+    std::uint64_t& last = accounts_[operation.client];
+    Verdict verdict = Verdict::ok;
+    if (operation.number <= last) verdict = Verdict::repeated;
+    if (operation.number > last + 1) verdict = Verdict::missing;
+    last = std::max(last, operation.number);
+    // Every operation changes a page, as a store would.
+    touch((operation.number * 2654435761u + operation.client) % pages_, operation.number);
+    return {verdict, static_cast<std::uint32_t>(::getpid()), operation.number, last};
+  }
+
+  /// Whether the pages say what the operations wrote.
+  std::uint64_t writes() const {
+    std::uint64_t sum = 0;
+    for (std::uint64_t i = 0; i < pages_; ++i) {
+      std::uint64_t count;
+      std::memcpy(&count, page(i), sizeof count);
+      sum += count;
+    }
+    return sum;
+  }
+
+  // State
+  void begin() override {
+    dirty_.assign(pages_, true);
+    unsaved_ = pages_;
+    next_ = 0;
+  }
+  Result<void> save(godwit::StateWriter& out) override {
+    while (unsaved_ != 0 && !out.full()) save_one(out);
+    return {};
+  }
+  std::uint64_t unsaved() const override { return unsaved_ * kPage; }
+  Result<void> save_rest(godwit::StateWriter& out) override {
+    while (unsaved_ != 0) save_one(out);
+    out.put(kAccountsRecord, std::as_bytes(std::span(accounts_)));
+    return {};
+  }
+  Result<void> load(std::uint32_t version, std::uint32_t kind, Bytes record) override {
+    if (version != 1) return godwit::fail(godwit::Errc::version_mismatch, "another format");
+    if (kind == kAccountsRecord && record.size() == sizeof accounts_) {
+      std::memcpy(accounts_.data(), record.data(), record.size());
+      return {};
+    }
+    const std::uint64_t number = kind - kPageRecord;
+    if (kind < kPageRecord || number >= pages_ || record.size() != kPage) {
+      return godwit::fail(godwit::Errc::invalid_argument, "a record that is none of this program");
+    }
+    std::memcpy(page(number), record.data(), kPage);
+    return {};
+  }
+  void reset() override {
+    memory_.assign(pages_ * kPage, std::byte{0});
+    accounts_ = {};
+    dirty_.assign(pages_, false);
+    unsaved_ = 0;
+  }
+
+ private:
+  std::byte* page(std::uint64_t number) { return memory_.data() + number * kPage; }
+  const std::byte* page(std::uint64_t number) const { return memory_.data() + number * kPage; }
+
+  void touch(std::uint64_t number, std::uint64_t value) {
+    std::uint64_t count;
+    std::memcpy(&count, page(number), sizeof count);
+    ++count;
+    std::memcpy(page(number), &count, sizeof count);
+    std::memcpy(page(number) + 8, &value, sizeof value);
+    if (!dirty_[number]) {
+      dirty_[number] = true;
+      ++unsaved_;
+    }
+  }
+  void save_one(godwit::StateWriter& out) {
+    while (!dirty_[next_]) next_ = (next_ + 1) % pages_;
+    dirty_[next_] = false;
+    --unsaved_;
+    out.put(kPageRecord + static_cast<std::uint32_t>(next_), Bytes(page(next_), kPage));
+  }
+
+  const std::uint64_t pages_;
+  std::vector<std::byte> memory_;
+  std::array<std::uint64_t, kClients> accounts_{};
+  std::vector<bool> dirty_;
+  std::uint64_t unsaved_ = 0;
+  std::uint64_t next_ = 0;
+};
+
+}  // namespace
+
+int run_bank(const Options& options) {
+  godwit::ProcessOptions process_options;
+  process_options.runtime_directory = options.runtime_directory;
+  process_options.program = kProgram;
+  // Three banks and eight clients on few cores: whoever polls takes the time of who has work.
+  process_options.spin = 0ns;
+  auto process = godwit::Process::attach(process_options);
+  if (!process) give_up("attach", process.error().to_string());
+  Bank bank(options.state);
+  auto movable = godwit::Movable::create(
+      **process, {.program = kProgram, .names = {kBank}, .stand_by = options.stand_by}, &bank);
+  if (!movable) give_up("movable", movable.error().to_string());
+  std::uint64_t executed = 0;
+  std::uint64_t arrivals = 0;
+  bool said = false;
+  const auto say_ready = [&] {
+    if (!std::exchange(said, true)) WorkerLine("ready").say();
+  };
+  if (options.stand_by) say_ready();
+  while (true) {
+    const auto command = read_command();
+    if (command.closed || command.line == "finish") break;
+    // The commands are looked at now and then; a move needs no command.
+    auto here = (*movable)->serve(100ms);
+    if (!here) {
+      if (here.error().code == godwit::Errc::deadline_exceeded) continue;
+      give_up("serve", here.error().to_string());
+    }
+    say_ready();
+    ++arrivals;
+    while (true) {
+      auto message = (*movable)->endpoint().receive(100ms);
+      if (!message) {
+        if (message.error().code == godwit::Errc::moved) break;
+        const auto inner = read_command();
+        if (inner.closed || inner.line == "finish") {
+          WorkerLine("result").with("executed", executed).with("writes", bank.writes()).say();
+          return 0;
+        }
+        continue;
+      }
+      Operation operation{};
+      if (message->payload().size() != sizeof operation) give_up("bank", "a message cut short");
+      std::memcpy(&operation, message->payload().data(), sizeof operation);
+      const Answer answer = bank.execute(operation);
+      ++executed;
+      if (answer.verdict != Verdict::ok) {
+        WorkerLine("broken")
+            .with("client", operation.client)
+            .with("number", operation.number)
+            .with("verdict", static_cast<std::uint64_t>(answer.verdict))
+            .with("last", answer.total)
+            .say();
+      }
+      if (message->kind() != godwit::Message::Kind::request) continue;
+      auto request = (*movable)->endpoint().as_request(std::move(*message));
+      if (!request) give_up("as_request", request.error().to_string());
+      auto sent =
+          (*movable)->endpoint().reply(std::move(*request), std::as_bytes(std::span(&answer, 1)));
+      if (!sent) give_up("reply", sent.error().to_string());
+    }
+  }
+  WorkerLine("result").with("executed", executed).with("arrivals", arrivals).say();
+  return 0;
+}
+
+}  // namespace moves
