@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -31,20 +32,29 @@ void close_fd(int& fd) {
   fd = -1;
 }
 
+[[noreturn]] void give_up(std::string_view why) {
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, why.data(), why.size());
+  ::_exit(127);
+}
+
 // What the child does between fork and exec: nothing that could take a lock.
-[[noreturn]] void become(int socket, int error_fd, pid_t parent, char* const* arguments,
-                         char* const* environment) {
+[[noreturn]] void become(int socket, int error_fd, pid_t parent, const ChildOptions& options,
+                         char* const* arguments, char* const* environment) {
+  for (const int each : options.namespaces) {
+    if (::setns(each, 0) != 0) give_up("cannot enter a namespace\n");
+  }
+  for (const int each : options.kept_descriptors) ::fcntl(each, F_SETFD, 0);
+  // After the namespaces, since a change of credentials takes it back.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(126);  // the parent died before the line above
   // A group of its own: ^C at the terminal is the owner's to handle, not the children's.
   ::setpgid(0, 0);
   ::dup2(socket, STDIN_FILENO);
   ::dup2(socket, STDOUT_FILENO);
+  if (options.errors_to_output) ::dup2(socket, STDERR_FILENO);
   if (error_fd >= 0) ::dup2(error_fd, STDERR_FILENO);
   ::execve(arguments[0], arguments, environment);
-  constexpr std::string_view kWhy = "cannot execute the program\n";
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kWhy.data(), kWhy.size());
-  ::_exit(127);
+  give_up("cannot execute the program\n");
 }
 
 }  // namespace
@@ -81,7 +91,9 @@ Result<ChildProcess> ChildProcess::start(std::vector<std::string> command, Child
   }
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
-  if (pid == 0) become(sockets[1], error_fd, parent, arguments.data(), environment.data());
+  if (pid == 0) {
+    become(sockets[1], error_fd, parent, options, arguments.data(), environment.data());
+  }
   const int fork_errno = errno;
   close_fd(error_fd);
   ::close(sockets[1]);
@@ -168,9 +180,27 @@ bool ChildProcess::write_line(std::string_view line) {
          static_cast<ssize_t>(bytes.size());
 }
 
+void ChildProcess::end_input() noexcept {
+  if (input_ >= 0) ::shutdown(input_, SHUT_WR);
+  close_fd(input_);
+}
+
 void ChildProcess::signal(int number) noexcept {
   // Until it was waited for, the pid cannot have been given to another process.
   if (pid_ > 0 && !status_) ::kill(pid_, number);
+}
+
+void ChildProcess::pause() noexcept {
+  if (pid_ <= 0 || status_) return;
+  signal(SIGSTOP);
+  siginfo_t info{};
+  while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WEXITED | WNOWAIT) != 0 &&
+         errno == EINTR) {
+  }
+}
+
+void ChildProcess::resume() noexcept {
+  signal(SIGCONT);
 }
 
 std::optional<ExitStatus> ChildProcess::ended() {
@@ -197,6 +227,7 @@ std::optional<ExitStatus> ChildProcess::wait(std::chrono::milliseconds limit) {
 
 ExitStatus ChildProcess::stop(std::chrono::milliseconds patience) {
   signal(SIGTERM);
+  signal(SIGCONT);  // one that is paused would not see the other
   if (auto status = wait(patience)) return *status;
   signal(SIGKILL);
   const auto status = wait(std::chrono::seconds(10));

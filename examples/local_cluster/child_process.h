@@ -15,12 +15,19 @@
 #include <vector>
 
 #include "godwit/error.h"
+#include "network_namespace.h"
 
 namespace godwit::local_cluster {
 
+using Environment = std::vector<std::pair<std::string, std::string>>;
+
 struct ChildOptions {
-  std::vector<std::pair<std::string, std::string>> environment;  // added to this process's
-  std::string error_file;  // where its standard error goes, appended; empty: to this process's
+  Environment environment = {};  // added to this process's
+  // Where its standard error goes, appended; empty: to this process's.
+  std::string error_file = {};
+  bool errors_to_output = false;           // its standard error goes where its output goes
+  NamespaceList namespaces = {};           // that it runs in
+  std::vector<int> kept_descriptors = {};  // open in it under the same numbers
 };
 
 /// How a process ended.
@@ -49,14 +56,20 @@ class ChildProcess {
   std::optional<std::string> wait_line(std::chrono::milliseconds limit);
   /// Writes a line to its standard input; false if it does not read any more.
   bool write_line(std::string_view line);
+  /// Its standard input ends here.
+  void end_input() noexcept;
 
   /// Sends a signal, unless it has ended already.
   void signal(int number) noexcept;
+  /// SIGSTOP; returns once all its threads stand still (or it has ended).
+  void pause() noexcept;
+  /// SIGCONT.
+  void resume() noexcept;
   /// How it ended, once it has.
   std::optional<ExitStatus> ended();
   /// Waits for its end; nullopt if it still runs after `limit`.
   std::optional<ExitStatus> wait(std::chrono::milliseconds limit);
-  /// SIGTERM, then SIGKILL if it has not ended within `patience`.
+  /// SIGTERM (also to one that is paused), then SIGKILL if it has not ended within `patience`.
   ExitStatus stop(std::chrono::milliseconds patience);
 
  private:

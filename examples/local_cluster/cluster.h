@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -13,22 +14,33 @@
 
 #include "child_process.h"
 #include "godwit/error.h"
-#include "private_zookeeper.h"
+#include "network.h"
+#include "readiness_socket.h"
 #include "temporary_directory.h"
+#include "zookeeper_ensemble.h"
 
 namespace godwit::local_cluster {
 
 struct ClusterOptions {
   std::vector<std::string> nodes = {"north", "east", "south"};
   std::string dc = "demo";
-  std::string programs;            // the folder of godwitd; empty: that of this program
-  std::string zookeeper;           // "HOST:PORT"; empty: the local directory
-  bool private_zookeeper = false;  // starts one
+  std::string programs = {};          // the folder of godwitd; empty: that of this program
+  std::string zookeeper = {};         // "HOST:PORT"; empty: the local directory
+  bool private_zookeeper = false;     // starts one
+  std::size_t zookeeper_servers = 1;  // of the private one: 1 or 3
+  /// With namespaces each node is a host of a Network, and so is each server of the private
+  /// ZooKeeper (ZooKeeperEnsemble::hosts). The local directory is a file: no cut keeps a node from
+  /// it.
+  Network::Kind network = Network::loopback;
+  std::vector<std::string> agent_flags = {};  // added to each agent's command line
+  /// Added to the environment of a node's agent, at each start.
+  std::function<Environment(const std::string& node)> agent_environment = {};
 };
 
 class Cluster {
  public:
-  /// Blocks until every agent answers. Errors: not_found (no godwitd), system, deadline_exceeded.
+  /// Blocks until every agent is ready. Errors: not_found (no godwitd), not_supported (no
+  /// namespaces; see Network::supported()), invalid_argument, system, deadline_exceeded.
   static Result<Cluster> start(ClusterOptions options);
 
   /// Where programs of that node meet its agent: ProcessOptions::runtime_directory, $GODWIT_RUN.
@@ -38,6 +50,22 @@ class Cluster {
   const std::string& folder() const noexcept { return folder_.path(); }
   const std::vector<std::string>& nodes() const noexcept { return options_.nodes; }
   ChildProcess& agent(const std::string& node) { return agents_.at(node); }
+  /// What a program needs to be one of this node.
+  ChildOptions child_options(const std::string& node, Environment environment = {}) const;
+
+  /// kill -9, and waits for its end. Errors: not_found (no such node).
+  Result<void> kill_agent(const std::string& node);
+  /// Starts it again in the same folders (kills it first if it runs) and blocks until it is ready.
+  /// Errors: not_found, system, deadline_exceeded.
+  Result<void> restart_agent(const std::string& node);
+  /// SIGSTOP and SIGCONT. Neither does anything to an agent that has ended.
+  void pause_agent(const std::string& node);
+  void resume_agent(const std::string& node);
+
+  /// Only with Network::namespaces: to cut links between nodes.
+  Network& network() { return network_.value(); }
+  /// Only with a private ZooKeeper.
+  ZooKeeperEnsemble& zookeeper() { return zookeeper_.value(); }
 
   /// "local" or "zookeeper HOST:PORT"
   const std::string& directory() const noexcept { return directory_; }
@@ -51,14 +79,20 @@ class Cluster {
  private:
   Cluster(ClusterOptions options, TemporaryDirectory folder)
       : options_(std::move(options)), folder_(std::move(folder)) {}
+  Result<void> start_network();
+  Result<void> start_directory();
+  Result<void> start_agents();
   Result<void> start_agent(const std::string& node);
   Result<void> wait_ready(const std::string& node);
+  Result<void> check_node(const std::string& node) const;
 
   ClusterOptions options_;
   std::string directory_;
   std::string directory_flag_;
   TemporaryDirectory folder_;  // after everything that lives in it is destroyed
-  std::optional<PrivateZooKeeper> zookeeper_;
+  std::optional<Network> network_;
+  std::optional<ZooKeeperEnsemble> zookeeper_;
+  std::map<std::string, ReadinessSocket> readiness_;
   std::map<std::string, ChildProcess> agents_;
 };
 

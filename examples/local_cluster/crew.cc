@@ -47,11 +47,12 @@ std::vector<const WorkerLine*> Worker::find_all(const std::string& what) const {
 }
 
 Result<Worker*> Crew::start(const std::string& node, const std::string& role,
-                            std::vector<std::string> flags) {
+                            std::vector<std::string> flags, Environment environment) {
   std::vector<std::string> command = {this_program(), "--worker", role, "--run",
                                       cluster_.runtime_directory(node)};
   command.insert(command.end(), flags.begin(), flags.end());
-  auto process = ChildProcess::start(std::move(command));
+  auto process =
+      ChildProcess::start(std::move(command), cluster_.child_options(node, std::move(environment)));
   if (!process) return tl::make_unexpected(process.error());
   workers_.push_back(
       std::make_unique<Worker>(Worker{node, role, std::move(*process), {}, 0, false}));
@@ -59,8 +60,8 @@ Result<Worker*> Crew::start(const std::string& node, const std::string& role,
 }
 
 Result<Worker*> Crew::start_server(const std::string& node, const std::string& role,
-                                   std::vector<std::string> flags) {
-  auto worker = start(node, role, std::move(flags));
+                                   std::vector<std::string> flags, Environment environment) {
+  auto worker = start(node, role, std::move(flags), std::move(environment));
   if (!worker) return worker;
   auto ready = run_until([&] { return (*worker)->find("ready") != nullptr; }, kStartLimit);
   if (!ready) return tl::make_unexpected(ready.error());
@@ -117,6 +118,14 @@ std::uint64_t Crew::kill(Worker& worker) {
   const auto at = std::chrono::steady_clock::now().time_since_epoch();
   worker.process.signal(SIGKILL);
   return static_cast<std::uint64_t>(at / 1ns);
+}
+
+void Crew::pause(Worker& worker) {
+  worker.process.pause();
+}
+
+void Crew::resume(Worker& worker) {
+  worker.process.resume();
 }
 
 Result<void> Crew::stop(Worker& worker) {

@@ -41,11 +41,12 @@ class Crew {
   explicit Crew(Cluster& cluster) : cluster_(cluster) {}
 
   /// Starts a worker of a role on a node with these further flags.
+  /// `environment` is added to this process's.
   Result<Worker*> start(const std::string& node, const std::string& role,
-                        std::vector<std::string> flags = {});
+                        std::vector<std::string> flags = {}, Environment environment = {});
   /// The same, until it has said `ready`.
   Result<Worker*> start_server(const std::string& node, const std::string& role,
-                               std::vector<std::string> flags = {});
+                               std::vector<std::string> flags = {}, Environment environment = {});
 
   /// Listens to all workers until `until()` holds. `tick` is called a few times a second. Errors:
   /// cancelled, deadline_exceeded, system (a worker failed or ended early; with what it said).
@@ -54,6 +55,9 @@ class Crew {
 
   /// kill -9; returns the time just before it, of the monotonic clock in nanoseconds.
   std::uint64_t kill(Worker& worker);
+  /// SIGSTOP and SIGCONT: it stands still in between, and its connections stay open.
+  void pause(Worker& worker);
+  void resume(Worker& worker);
   /// Asks it to end; an error if it does not end cleanly.
   Result<void> stop(Worker& worker);
 
