@@ -35,6 +35,10 @@ void Relocation::leave(Endpoint& endpoint) {
   endpoint.engine_->leave(endpoint.index_);
 }
 
+bool Relocation::lost(const Endpoint& endpoint) {
+  return endpoint.engine_->is_lost(endpoint.index_);
+}
+
 std::uint32_t Relocation::epoch(const Endpoint& endpoint) {
   return endpoint.engine_->epoch_of(endpoint.index_);
 }

@@ -1,7 +1,10 @@
 #include "group_source.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "godwit/endpoints/image.pb.h"
+#include "godwit/migrate/fault_points.h"
 #include "godwit/relocation.h"
 
 namespace godwit::migrate {
@@ -22,6 +25,22 @@ Epoch epoch_of(const std::vector<Endpoint>& group) {
   Epoch epoch = 0;
   for (const Endpoint& endpoint : group) epoch = std::max(epoch, Relocation::epoch(endpoint));
   return epoch;
+}
+
+/// The planted fault `duplicates-not-moved`: an image without the requests that were answered last,
+/// and without the answers.
+void forget_last_answers(std::string& image) {
+  endpoints::proto::EndpointImage parsed;
+  if (!parsed.ParseFromString(image)) return;
+  for (auto& channel : *parsed.mutable_channels()) {
+    if (channel.incoming_size() < 1 || channel.outgoing_size() < 2) continue;
+    auto& answers = *channel.mutable_outgoing(1);
+    auto& requests = *channel.mutable_incoming(0);
+    const auto count = static_cast<std::uint32_t>(answers.retained_size());
+    requests.set_received(requests.received() - count);
+    answers.clear_retained();
+  }
+  image = parsed.SerializeAsString();
 }
 
 std::uint64_t us(Clock::duration time) {
@@ -102,13 +121,24 @@ void GroupSource::act(const ProcessActions& actions) {
         const Epoch rise = action.epoch - epoch_of(group_);
         for (Endpoint& endpoint : group_) {
           Relocation::open(endpoint, Relocation::epoch(endpoint) + rise);
+          EndpointPlace place = Relocation::place(endpoint);
+          place.node = link_.node();
+          place.process = link_.process();
+          link_.adopt(place);
         }
         if (shut_) times_.set_blackout_us(us(Clock::now() - closed_));
-        shut_ = false;
+        if (std::exchange(shut_, false)) fault_point("gate.opened");
         images_.clear();
         break;
       }
       case Kind::leave:
+        // A copy that wakes serves, though the endpoints are another's.
+        if (planted("resume-old-copy")) {
+          for (Endpoint& endpoint : group_) {
+            Relocation::open(endpoint, Relocation::epoch(endpoint) + 1);
+          }
+          break;
+        }
         for (Endpoint& endpoint : group_) {
           link_.relinquish(endpoint.id());
           Relocation::leave(endpoint);
@@ -139,6 +169,7 @@ void GroupSource::report() {
 
 void GroupSource::tell(Report report, Reason reason) {
   endpoints::proto::MoveReport message;
+  fault_point("report", to_string(report));
   message.set_move(move_);
   message.set_report(static_cast<std::uint32_t>(report));
   message.set_reason(static_cast<std::uint32_t>(reason));
@@ -188,6 +219,7 @@ Result<void> GroupSource::find_dock() {
 }
 
 void GroupSource::begin_copy() {
+  fault_point("copy.round");
   began_ = Clock::now();
   if (auto found = find_dock(); !found) return fail_with(Reason::transfer_failed, found.error());
   stream_.emplace(move_);
@@ -231,10 +263,24 @@ bool GroupSource::copy() {
     return false;
   }
   if (!*sent) return false;  // an acknowledgement wakes the engine
-  if (machine_.state() == SourceProcess::State::converged) return unsaved != 0;
+  if (machine_.state() == SourceProcess::State::converged) {
+    if (unsaved != 0) return true;
+    // Where nothing is sent, nothing else tells that the dock is lost.
+    auto told = ferry_->receive_from(to_, 0ms);
+    if (!told && told.error().code != Errc::deadline_exceeded) {
+      fail_with(Reason::transfer_failed, told.error());
+    }
+    return false;
+  }
   if (!little && round_saved_ < round_goal_) return true;
   // What lies on the way counts as not copied yet: the clients would wait for it.
-  if (little && !ferry_->wait_received(to_, 0ms)) return false;
+  if (little) {
+    if (auto taken = ferry_->wait_received(to_, 0ms); !taken) {
+      const bool later = taken.error().code == Errc::deadline_exceeded;
+      if (!later) fail_with(Reason::transfer_failed, taken.error());
+      return false;
+    }
+  }
   ++rounds_;
   copying_ = false;
   act(machine_.on_round(little));
@@ -257,17 +303,20 @@ Result<void> GroupSource::send_rest() {
   images_.clear();
   for (std::size_t i = 0; i < group_.size(); ++i) {
     images_.push_back(Relocation::park(group_[i]));
+    if (planted("duplicates-not-moved")) forget_last_answers(images_.back());
     stream_->item(ItemType::image, static_cast<std::uint32_t>(i), bytes_of(images_.back()));
   }
   stream_->manifest(epoch, static_cast<std::uint32_t>(group_.size()));
   while (stream_->pending() != 0 || !stream_->piece(0).empty()) {
     const Bytes piece = stream_->piece(0);
+    if (stream_->pending() == 0) fault_point("rest.half");
     auto sent = ferry_->send(to_, piece, kDockPatience);
     if (!sent) return sent;
     sent_ += piece.size();
     stream_->sent();
   }
   process_.flush();
+  fault_point("rest.sent");
   return {};
 }
 

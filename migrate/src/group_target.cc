@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "godwit/migrate/fault_points.h"
 #include "godwit/relocation.h"
 
 namespace godwit::migrate {
@@ -11,6 +12,10 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kBindPatience = 5s;
+
+Reason reason_of(const Error& error) {
+  return error.code == Errc::protocol_error ? Reason::bad_manifest : Reason::load_failed;
+}
 
 std::uint64_t us(GroupTarget::Clock::duration time) {
   return static_cast<std::uint64_t>(
@@ -31,7 +36,9 @@ GroupTarget::GroupTarget(Process& process, AgentLink& link, Movable& movable, St
       stream_(move) {}
 
 void GroupTarget::on_order(const endpoints::proto::MoveOrder& order) {
-  act(machine_.on_push(static_cast<Push>(order.push()), order.epoch()));
+  const auto push = static_cast<Push>(order.push());
+  act(machine_.on_push(push, order.epoch()));
+  if (push == Push::drop) dock_.reset();
 }
 
 bool GroupTarget::step() {
@@ -47,12 +54,12 @@ bool GroupTarget::step() {
       return take(header, bytes);
     });
     if (!fed) {
-      const bool damaged = fed.error().code == Errc::protocol_error;
-      fail_with(damaged ? Reason::bad_manifest : Reason::load_failed, fed.error());
+      fail_with(reason_of(fed.error()), fed.error());
     } else if (stream_.complete()) {
       arrived_ = Clock::now();
+      fault_point("state.loaded");
       if (auto installed = install(); !installed) {
-        fail_with(Reason::load_failed, installed.error());
+        fail_with(reason_of(installed.error()), installed.error());
       } else {
         times_.set_restored_us(us(Clock::now() - arrived_));
         act(machine_.on_manifest(true, stream_.manifest().epoch));
@@ -122,6 +129,7 @@ void GroupTarget::act(const ProcessActions& actions) {
           link_.adopt(place);
         }
         times_.set_target_blackout_us(us(Clock::now() - arrived_));
+        fault_point("gate.opened");
         dock_.reset();
         break;
       }
@@ -137,11 +145,12 @@ void GroupTarget::act(const ProcessActions& actions) {
   }
 }
 
+/// The dock stays until the agent says `drop`: were its end the first that the source hears of, the
+/// move would be given up for that, and nobody would learn the reason.
 void GroupTarget::forget() {
   for (Endpoint& endpoint : group_) Relocation::leave(endpoint);
   group_.clear();
   images_.clear();
-  dock_.reset();
   if (state_ != nullptr) state_->reset();
 }
 
@@ -156,6 +165,7 @@ void GroupTarget::report() {
 
 void GroupTarget::tell(Report report, Reason reason) {
   endpoints::proto::MoveReport message;
+  fault_point("report", to_string(report));
   message.set_move(move_);
   message.set_report(static_cast<std::uint32_t>(report));
   message.set_reason(static_cast<std::uint32_t>(reason));

@@ -1,10 +1,13 @@
 #include "godwit/movable.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <mutex>
 
 #include "godwit/agent_link.h"
+#include "godwit/migrate/fault_points.h"
 #include "godwit/relocation.h"
 #include "group_source.h"
 #include "group_target.h"
@@ -19,7 +22,11 @@ using migrate::Push;
 using migrate::Reason;
 using migrate::Report;
 
+using namespace std::chrono_literals;
+
 constexpr const char* kMoveVariable = "GODWIT_MOVE";
+/// An answer to a bind takes a write of the directory, and the agent gives up before this.
+constexpr auto kBindPatience = 10s;
 
 std::string program_name() {
   std::string name;
@@ -57,18 +64,28 @@ class Movable::Impl final : public AgentLink::MoveHandler {
   ~Impl() {
     link_.set_move_handler(nullptr);
     if (standing_by_) link_.stand_by(options_.program, 0, true);
+    // What was not granted is not this process's to unbind.
+    if (!serving_) {
+      for (Endpoint& endpoint : group_) Relocation::leave(endpoint);
+    }
   }
 
   Result<void> serve(const Wait& wait) {
     if (wait.stop().stop_requested()) return fail(Errc::cancelled);
     if (serving_) {
-      if (!left()) return {};
+      const bool lost = std::any_of(group_.begin(), group_.end(), Relocation::lost);
+      if (!left() && !lost) return {};
       serving_ = false;
       group_.clear();
       if (state_ != nullptr) state_->reset();
+      if (lost) {
+        return fail(Errc::endpoint_died, "this node was taken for lost", options_.names.front());
+      }
     }
     if (std::exchange(binds_, false)) {
-      auto bound = Relocation::bind(process_, options_.names, options_.program, wait);
+      // One that was left early would stand in the way of the next until the agent has undone it.
+      const Wait enough(std::max(wait.until(), Wait::Clock::now() + kBindPatience), wait.stop());
+      auto bound = Relocation::bind(process_, options_.names, options_.program, enough);
       if (!bound) {
         binds_ = true;
         return tl::make_unexpected(bound.error());
@@ -85,7 +102,8 @@ class Movable::Impl final : public AgentLink::MoveHandler {
           return serving_;
         },
         wait);
-    if (!done && standing_by_) {
+    // Whose time is over comes again: it stays announced meanwhile.
+    if (!done && done.error().code != Errc::deadline_exceeded && standing_by_) {
       standing_by_ = false;
       link_.stand_by(options_.program, 0, true);
     }
@@ -126,7 +144,7 @@ class Movable::Impl final : public AgentLink::MoveHandler {
   }
 
   void stand_by() {
-    if (target_ != nullptr && !target_->over()) return;
+    if (standing_by_ || (target_ != nullptr && !target_->over())) return;
     standing_by_ = true;
     link_.stand_by(options_.program, started_for_, false);
   }
@@ -148,11 +166,14 @@ class Movable::Impl final : public AgentLink::MoveHandler {
     bool more = false;
     if (source_ != nullptr && !source_->over()) more = source_->step() || more;
     if (target_ != nullptr && !target_->over()) more = target_->step() || more;
-    return more;
+    // What came meanwhile: a wait inside this step may have taken its wake-up.
+    const std::lock_guard lock(mutex_);
+    return more || attached_ || !orders_.empty();
   }
 
   void carry_out(const endpoints::proto::MoveOrder& order) {
     const auto push = static_cast<Push>(order.push());
+    migrate::fault_point("order", to_string(push));
     const bool for_target = push == Push::in || push == Push::go || push == Push::drop;
     if (for_target) {
       carry_out_as_target(order, push);
@@ -163,22 +184,25 @@ class Movable::Impl final : public AgentLink::MoveHandler {
 
   void carry_out_as_source(const endpoints::proto::MoveOrder& order, Push push) {
     if (source_ == nullptr || source_->move() != order.move()) {
-      if (!serving_ || left_) {
-        // An answer that the agent acts upon: told `over` alone, it would say the same again.
-        const bool asked = push == Push::out || push == Push::close;
-        return asked ? say(order.move(), Report::cannot, Reason::not_in_move)
-                     : say(order.move(), Report::over, Reason::none);
+      // `out` alone begins a move. The others are late, or of one that this process has forgotten.
+      if (push == Push::resume || push == Push::gone) {
+        return say(order.move(), Report::over, Reason::none);
+      }
+      // `cannot` is an answer that the agent acts upon: told `over` alone, it would say the same
+      // again.
+      if (push != Push::out || !serving_ || left_) {
+        return say(order.move(), Report::cannot, Reason::not_in_move);
       }
       if (source_ != nullptr && !source_->over()) {
-        // The agent knows one move of these endpoints at a time: that other has ended.
-        if (push == Push::out) return say(order.move(), Report::cannot, Reason::busy);
-        return say(order.move(), Report::over, Reason::none);
+        return say(order.move(), Report::cannot, Reason::busy);
       }
       source_ = std::make_unique<GroupSource>(process_, link_, state_, group_, order.move(),
                                               options_.limits);
     }
+    const bool had_left = source_->left();
     source_->on_order(order);
-    left_ = source_->left();
+    // Not again: the endpoints may have come back since.
+    if (!had_left && source_->left()) left_ = true;
   }
 
   void carry_out_as_target(const endpoints::proto::MoveOrder& order, Push push) {
@@ -190,16 +214,20 @@ class Movable::Impl final : public AgentLink::MoveHandler {
           std::make_unique<GroupTarget>(process_, link_, self_, state_, dc_, group_, order.move());
       standing_by_ = false;
     }
+    const bool had_come = target_->serving();
     target_->on_order(order);
     if (target_->serving()) {
-      if (!serving_) attend();
+      // Not again: the endpoints may have left since.
+      if (!had_come) attend();
     } else if (target_->over() && push == Push::drop) {
-      started_for_ = 0;
+      // Still as the one that was started for that move: the agent ends it, also one that did not
+      // start it itself.
       stand_by();
     }
   }
 
   void say(std::uint64_t move, Report report, Reason reason) {
+    migrate::fault_point("report", to_string(report));
     endpoints::proto::MoveReport message;
     message.set_move(move);
     message.set_report(static_cast<std::uint32_t>(report));

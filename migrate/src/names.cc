@@ -1,4 +1,7 @@
 // The names of the values of move.h, for logs and tests.
+#include <cstddef>
+#include <iterator>
+
 #include "godwit/migrate/move.h"
 
 namespace godwit::migrate {
@@ -15,7 +18,9 @@ const char* to_string(Write write) noexcept {
 
 const char* to_string(Push push) noexcept {
   static constexpr const char* kNames[] = {"out", "close", "resume", "gone", "in", "go", "drop"};
-  return kNames[static_cast<int>(push)];
+  // It comes from the agent, which may be of a newer build.
+  const auto index = static_cast<std::size_t>(push);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 
 const char* to_string(Report report) noexcept {

@@ -2,19 +2,14 @@
 #include "godwit/agent_link.h"
 
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <cstring>
 #include <future>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "godwit/agent_protocol.h"
+#include "endpoints/agent_conversation.h"
 #include "godwit/endpoints/agent.pb.h"
 #include "support/agent_process.h"
 
@@ -22,119 +17,14 @@ namespace godwit {
 namespace {
 
 using namespace std::chrono_literals;
-using endpoints::proto::Request;
 using endpoints::proto::Response;
+using endpoints_tests::Conversation;
 
 constexpr auto kPatience = 10s;
 
-/// One connection of the agent's side, blocking.
-class Conversation {
- public:
-  explicit Conversation(int fd) : fd_(fd) {}
-  Conversation(Conversation&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), reader_(std::move(other.reader_)) {}
-  ~Conversation() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-
-  std::optional<Request> receive() {
-    while (true) {
-      const auto next = reader_.next();
-      if (!next) return std::nullopt;
-      if (next->whole) {
-        Request request;
-        if (!request.ParseFromString(std::string(next->message))) return std::nullopt;
-        return request;
-      }
-      pollfd fd{fd_, POLLIN, 0};
-      if (::poll(&fd, 1, std::chrono::milliseconds(kPatience).count()) <= 0) return std::nullopt;
-      const ssize_t got = ::recv(fd_, reader_.prepare(65536), 65536, 0);
-      if (got <= 0) return std::nullopt;
-      reader_.commit(static_cast<std::size_t>(got));
-    }
-  }
-  void send(const Response& response) {
-    std::string bytes;
-    agent_protocol::append(response, bytes);
-    send_bytes(bytes);
-  }
-  void send_bytes(const std::string& bytes) {
-    EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(bytes.size()));
-  }
-  static void grant_demo(Response& response) {
-    auto& grant = *response.add_dcs();
-    grant.set_id(1);
-    grant.set_name("demo");
-    grant.set_key(std::string(32, 'k'));
-  }
-  Request welcome(bool again = false, bool granting = true) {
-    auto hello = receive();
-    EXPECT_TRUE(hello && hello->has_hello());
-    if (!hello) return {};
-    EXPECT_EQ(hello->hello().again(), again);
-    Response response;
-    response.set_number(hello->number());
-    response.mutable_hello()->set_version(1);
-    response.mutable_hello()->set_node("fake");
-    response.mutable_hello()->set_listen_host("127.0.0.1");
-    if (granting) grant_demo(response);
-    send(response);
-    return *hello;
-  }
-  void done(const Request& request) {
-    Response response;
-    response.set_number(request.number());
-    response.mutable_done();
-    send(response);
-  }
-  void bound(const Request& request, std::uint32_t slot) {
-    Response response;
-    response.set_number(request.number());
-    grant_demo(response);
-    for (const auto& item : request.bind().items()) {
-      auto& place = *response.mutable_bind()->add_results()->mutable_place();
-      fill(place, slot++, item.name().empty() ? "" : item.dc() + "/" + item.name());
-    }
-    send(response);
-  }
-  static void fill(endpoints::proto::Place& place, std::uint32_t slot, const std::string& name,
-                   EndpointState state = EndpointState::serving) {
-    place.set_dc(1);
-    place.set_slot(slot);
-    place.set_generation(1);
-    place.set_lineage(100 + slot);
-    place.set_epoch(1);
-    place.set_state(static_cast<std::uint32_t>(state));
-    place.set_name(name);
-    place.set_node("fake");
-  }
-
- private:
-  int fd_;
-  agent_protocol::MessageReader reader_;
-};
-
 class AgentLinkTest : public ::testing::Test {
  protected:
-  void SetUp() override { listen(); }
-  void TearDown() override { ::close(listener_); }
-
-  void listen() {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = agent_socket_path(folder_.path());
-    ::unlink(path.c_str());
-    std::memcpy(address.sun_path, path.data(), path.size());
-    listener_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ASSERT_EQ(::bind(listener_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    ASSERT_EQ(::listen(listener_, 16), 0);
-  }
-  Conversation accept() {
-    pollfd fd{listener_, POLLIN, 0};
-    EXPECT_EQ(::poll(&fd, 1, std::chrono::milliseconds(kPatience).count()), 1);
-    return Conversation(::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC));
-  }
+  Conversation accept() { return listener_.accept(); }
   AgentLinkOptions options() const {
     AgentLinkOptions options;
     options.runtime_directory = folder_.path();
@@ -152,7 +42,7 @@ class AgentLinkTest : public ::testing::Test {
   }
 
   test_support::TemporaryFolder folder_;
-  int listener_ = -1;
+  endpoints_tests::AgentListener listener_{folder_.path()};
 };
 
 template <typename T>

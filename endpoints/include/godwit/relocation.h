@@ -56,6 +56,9 @@ class Relocation {
   /// The endpoint serves elsewhere.
   static void leave(Endpoint& endpoint);
 
+  /// It was taken for dead while it lived: it has left, and nobody has it.
+  static bool lost(const Endpoint& endpoint);
+
   static std::uint32_t epoch(const Endpoint& endpoint);
   /// As its record should have it: id, name, lineage, epoch, engine's address.
   static EndpointPlace place(const Endpoint& endpoint);

@@ -117,6 +117,7 @@ class Link {
   std::deque<std::pair<Clock::time_point, std::uint64_t>> deadlines_;  // in order: one time limit
   std::string outgoing_;  // for the present connection, once it is ready
   bool ready_ = false;    // requests may be written
+  int direct_fd_ = -1;    // the socket's, while nothing waits to be written to it
   std::vector<std::function<void()>> posted_;
   bool closing_ = false;
   bool started_ = false;  // the first contact was made, or start_error_ says why not

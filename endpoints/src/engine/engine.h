@@ -70,9 +70,12 @@ struct LocalEndpoint {
     open,
     closing,  // nothing new is handed out; what was taken may go on and end
     parked,   // nothing at all
-    left,     // for good: the endpoint serves elsewhere
+    left,     // for good: the endpoint serves elsewhere, or `lost`
   };
   Gate gate = Gate::open;
+  bool lost = false;  // it was taken for dead while it lived, and that is final
+  /// What whoever uses it is told once it has left.
+  Error farewell() const { return {lost ? Errc::endpoint_died : Errc::moved, {}, name}; }
   bool attention = false;  // the gate is not open, or there is an interlude
   std::function<bool()> interlude;
   Channel* ready_head = nullptr;  // channels with messages or requests, round robin
@@ -170,6 +173,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   Result<Endpoint> install(std::string_view image);
   void open_gate(std::uint32_t endpoint, std::uint32_t epoch);
   void leave(std::uint32_t endpoint);
+  bool is_lost(std::uint32_t endpoint) const { return endpoints_[endpoint]->lost; }
   std::uint32_t epoch_of(std::uint32_t endpoint) const { return endpoints_[endpoint]->epoch; }
   EndpointPlace place_of(std::uint32_t endpoint) const;
   const std::string& address() const noexcept { return address_blob_; }

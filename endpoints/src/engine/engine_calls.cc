@@ -177,7 +177,7 @@ Result<Request> Engine::receive_request(std::uint32_t endpoint, const Wait& wait
     if (error) return tl::make_unexpected(std::move(*error));
   }
   if (channel == nullptr) [[unlikely]]
-    return fail(Errc::moved, {}, local.name);
+    return tl::make_unexpected(local.farewell());
   fabric::FramePtr frame = channel->requests.pop();
   const wire::Header header = wire::header_of(frame->header);
   Request request(this, channel->index, channel->serial, header.number,

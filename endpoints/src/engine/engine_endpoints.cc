@@ -224,6 +224,7 @@ void Engine::free_channel(Channel& channel) {
 }
 
 Result<Remote> Engine::reach(LocalEndpoint& local, const EndpointPlace& place) {
+  if (local.lost) return tl::make_unexpected(local.farewell());
   if (place.gone()) return fail(Errc::not_found, "nothing alive is bound to it", place.name);
   if (place.id.dc != local.id.dc) {
     return fail(Errc::permission_denied, "the endpoint is in another DC; messages never cross DCs",
@@ -309,6 +310,15 @@ Result<Remote> Engine::named(std::uint32_t endpoint, std::string_view name, cons
 }
 
 void Engine::on_endpoint_changed(const EndpointPlace& place) {
+  // One of its own, that others took for lost while this node could not be reached: its name may be
+  // another's already, and its peers were told. Whatever it did from now on would be a second life.
+  if (place.state == EndpointState::dead) {
+    const auto own = by_id_.find(place.id);
+    if (own != by_id_.end() && own->second->gate != LocalEndpoint::Gate::left) {
+      own->second->lost = true;
+      leave(own->second->index);
+    }
+  }
   std::vector<Channel*> concerned;
   for (const auto& channel : channels_) {
     if (channel != nullptr && channel->remote == place.id && !channel->dead) {

@@ -128,7 +128,8 @@ Result<Channel*> Engine::wait_for_room(const Remote& to, const Wait* wait) {
   Channel* channel = find(to);
   const auto ended = [&] { return channel == nullptr || channel->dead; };
   const auto why = [&] {
-    const bool left = channel != nullptr && channel->local->gate == LocalEndpoint::Gate::left;
+    const bool left = channel != nullptr && channel->local->gate == LocalEndpoint::Gate::left &&
+                      !channel->local->lost;
     return fail(left ? Errc::moved : Errc::endpoint_died, {}, to.id().to_string());
   };
   if (ended()) [[unlikely]]
@@ -416,7 +417,7 @@ Result<Message> Engine::receive(std::uint32_t endpoint, const Remote* from, cons
     if (error) return tl::make_unexpected(std::move(*error));
   }
   if (local.gate == LocalEndpoint::Gate::left) [[unlikely]]
-    return fail(Errc::moved, {}, local.name);
+    return tl::make_unexpected(local.farewell());
   if (channel == nullptr) return fail(Errc::endpoint_died, {}, from->id().to_string());
   if (channel->notify_arrived != 0) {
     std::erase(local.notified, channel);

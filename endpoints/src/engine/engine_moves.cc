@@ -349,7 +349,7 @@ void Engine::leave(std::uint32_t endpoint) {
   for (Channel* channel : channels_of(local)) {
     drop_inbox(*channel);
     channel->notify_arrived = 0;
-    fail_channel(*channel, Error{Errc::moved, {}, local.name});
+    fail_channel(*channel, local.farewell());
   }
   local.notified.clear();
 }

@@ -167,7 +167,8 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
     return;
   }
   if (local->second->gate == LocalEndpoint::Gate::left) {
-    refuse(connection, attach, wire::RefusedReason::moved, attach.session);
+    const auto why = local->second->lost ? wire::RefusedReason::gone : wire::RefusedReason::moved;
+    refuse(connection, attach, why, attach.session);
     return;
   }
   // The new place will attach, or this one again: until then there is nothing true to say.

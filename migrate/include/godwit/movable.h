@@ -1,12 +1,12 @@
 // Movable: endpoints that can be served on another node, with their state, while their clients go
-// on calling (docs/migration.md). A program binds them through a Movable; its node's agent, which
-// does not do so yet, tells it to move.
+// on calling (docs/migration.md). A program binds them through a Movable; its node's agent tells it
+// when to move (`godwit migrate`, `godwit drain`).
 //
-//   Store store;                                        // a godwit::State
-//   auto movable = godwit::Movable::create(*process, {.program = "kv", .names = {"demo/kv"}},
-//   &store); while ((*movable)->serve(stop)) {                   // bound here, or moved here
+//   Store store;  // a godwit::State
+//   auto movable = Movable::create(*process, {.program = "kv", .names = {"demo/kv"}}, &store);
+//   while ((*movable)->serve(stop)) {  // bound here, or moved here
 //     auto& kv = (*movable)->endpoint();
-//     while (auto request = kv.receive_request(stop)) { ... }   // until it moves away
+//     while (auto request = kv.receive_request(stop)) { ... }  // until it moves away
 //   }
 //
 // The same loop serves at the old place, stands by for the endpoints' return, and takes them at the
@@ -94,8 +94,11 @@ class Movable {
   Movable& operator=(const Movable&) = delete;
 
   /// Returns when the endpoints serve here. The first call binds them (errors of
-  /// Process::bind()), unless they are to move here; later calls stand by for their return. Errors
-  /// also: deadline_exceeded, cancelled.
+  /// Process::bind(); it waits 10 s for the agent's answer at least), unless they are to move here;
+  /// later calls stand by for their return. Errors also: deadline_exceeded (it stays announced to
+  /// stand by; call again soon, a move waits for that), cancelled (it stands by no more),
+  /// endpoint_died (others took this node for lost while it could not be reached: the endpoints are
+  /// dead and the state is forgotten; called again it stands by).
   Result<void> serve(const Wait& wait = forever);
 
   /// In the order of the names. Valid from serve() until the next serve().
