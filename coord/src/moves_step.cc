@@ -78,6 +78,11 @@ StepWrite commit_of(const Impl& impl, Move move, const MoveCommit& commit) {
       impl.paths.incarnation(record.target_node(), record.target_incarnation()), Expected::any()});
   write.after = std::move(move);
   add_members(impl, write);
+  if (commit.unchecked) {
+    for (WriteOp& op : write.ops)
+      if (auto* set = std::get_if<SetOp>(&op)) set->expected = Expected::any();
+    return write;
+  }
   add_end(impl, write);
   return write;
 }

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "godwit/godwit.h"
 #include "godwit/movable.h"
+#include "ledger.h"
 #include "local_cluster/worker_line.h"
 #include "options.h"
 #include "protocol.h"
@@ -24,29 +27,50 @@ using godwit::local_cluster::read_command;
 using godwit::local_cluster::WorkerLine;
 
 constexpr std::size_t kPage = 4096;
-constexpr std::uint32_t kClients = 64;
 constexpr std::uint32_t kPageRecord = 1u << 20;  // + its number
 constexpr std::uint32_t kAccountsRecord = 1;
+constexpr std::uint32_t kLifeRecord = 2;
 
 [[noreturn]] void give_up(const std::string& what, const std::string& error) {
   WorkerLine("failed").with("what", what).with("error", error).say();
   std::_Exit(1);
 }
 
+/// Of one client. Format 1 of the state has only `last`.
+struct Account {
+  std::uint64_t last = 0;
+  std::uint64_t executed = 0;
+};
+
 class Bank final : public godwit::State {
  public:
-  explicit Bank(std::uint64_t size) : pages_(std::max<std::uint64_t>(size / kPage, 1)) { reset(); }
+  Bank(std::uint64_t size, std::string ledgers, std::uint32_t format)
+      : pages_(std::max<std::uint64_t>(size / kPage, 1)),
+        ledgers_(std::move(ledgers)),
+        format_(format) {
+    reset();
+  }
+
+  /// Its memory begins here.
+  void begin_life() {
+    std::random_device random;
+    life_ = std::uint64_t{random()} << 32 | random();
+    open_ledger();
+  }
 
   Answer execute(const Operation& operation) {
-    if (operation.client >= kClients) return {Verdict::bad, 0, operation.number, 0};
-    std::uint64_t& last = accounts_[operation.client];
+    if (operation.client >= kMaxClients) return {Verdict::bad, 0, operation.number, 0, life_};
+    std::uint64_t& last = accounts_[operation.client].last;
+    ++accounts_[operation.client].executed;
     Verdict verdict = Verdict::ok;
     if (operation.number <= last) verdict = Verdict::repeated;
     if (operation.number > last + 1) verdict = Verdict::missing;
     last = std::max(last, operation.number);
+    clients_ = std::max<std::size_t>(clients_, operation.client + 1);
+    if (ledger_) ledger_->execute(operation.client, operation.number, verdict == Verdict::ok);
     // Every operation changes a page, as a store would.
     touch((operation.number * 2654435761u + operation.client) % pages_, operation.number);
-    return {verdict, static_cast<std::uint32_t>(::getpid()), operation.number, last};
+    return {verdict, static_cast<std::uint32_t>(::getpid()), operation.number, last, life_};
   }
 
   /// Whether the pages say what the operations wrote.
@@ -60,7 +84,14 @@ class Bank final : public godwit::State {
     return sum;
   }
 
+  std::uint64_t miscounted() const {
+    return static_cast<std::uint64_t>(
+        std::count_if(accounts_.begin(), accounts_.end(),
+                      [](const Account& each) { return each.last != each.executed; }));
+  }
+
   // State
+  std::uint32_t version() const override { return format_; }
   void begin() override {
     dirty_.assign(pages_, true);
     unsaved_ = pages_;
@@ -73,13 +104,38 @@ class Bank final : public godwit::State {
   std::uint64_t unsaved() const override { return unsaved_ * kPage; }
   Result<void> save_rest(godwit::StateWriter& out) override {
     while (unsaved_ != 0) save_one(out);
-    out.put(kAccountsRecord, std::as_bytes(std::span(accounts_)));
+    out.put(kLifeRecord, std::as_bytes(std::span(&life_, 1)));
+    if (format_ == 1) {
+      std::vector<std::uint64_t> numbers;
+      for (std::size_t i = 0; i < clients_; ++i) numbers.push_back(accounts_[i].last);
+      out.put(kAccountsRecord, std::as_bytes(std::span(numbers)));
+    } else {
+      out.put(kAccountsRecord, std::as_bytes(std::span(accounts_).first(clients_)));
+    }
     return {};
   }
   Result<void> load(std::uint32_t version, std::uint32_t kind, Bytes record) override {
-    if (version != 1) return godwit::fail(godwit::Errc::version_mismatch, "another format");
-    if (kind == kAccountsRecord && record.size() == sizeof accounts_) {
+    if (version > format_) {
+      return godwit::fail(godwit::Errc::version_mismatch, "another format, of a newer build");
+    }
+    if (kind == kLifeRecord && record.size() == sizeof life_) {
+      std::memcpy(&life_, record.data(), record.size());
+      open_ledger();
+      return {};
+    }
+    if (kind == kAccountsRecord && version == 1 &&
+        record.size() <= sizeof(std::uint64_t) * kMaxClients) {
+      clients_ = record.size() / sizeof(std::uint64_t);
+      for (std::size_t i = 0; i < clients_; ++i) {
+        std::memcpy(&accounts_[i].last, record.data() + i * sizeof(std::uint64_t),
+                    sizeof(std::uint64_t));
+        accounts_[i].executed = accounts_[i].last;
+      }
+      return {};
+    }
+    if (kind == kAccountsRecord && version == 2 && record.size() <= sizeof accounts_) {
       std::memcpy(accounts_.data(), record.data(), record.size());
+      clients_ = record.size() / sizeof accounts_[0];
       return {};
     }
     const std::uint64_t number = kind - kPageRecord;
@@ -92,11 +148,21 @@ class Bank final : public godwit::State {
   void reset() override {
     memory_.assign(pages_ * kPage, std::byte{0});
     accounts_ = {};
+    clients_ = 0;
+    life_ = 0;
+    ledger_.reset();
     dirty_.assign(pages_, false);
     unsaved_ = 0;
   }
 
  private:
+  void open_ledger() {
+    if (ledgers_.empty()) return;
+    auto opened = Ledger::open(ledgers_, life_);
+    if (!opened) give_up("ledger", opened.error().to_string());
+    ledger_ = std::move(*opened);
+  }
+
   std::byte* page(std::uint64_t number) { return memory_.data() + number * kPage; }
   const std::byte* page(std::uint64_t number) const { return memory_.data() + number * kPage; }
 
@@ -119,8 +185,13 @@ class Bank final : public godwit::State {
   }
 
   const std::uint64_t pages_;
+  const std::string ledgers_;
+  const std::uint32_t format_;
+  std::uint64_t life_ = 0;
+  std::unique_ptr<Ledger> ledger_;
   std::vector<std::byte> memory_;
-  std::array<std::uint64_t, kClients> accounts_{};
+  std::array<Account, kMaxClients> accounts_{};
+  std::size_t clients_ = 0;
   std::vector<bool> dirty_;
   std::uint64_t unsaved_ = 0;
   std::uint64_t next_ = 0;
@@ -136,7 +207,9 @@ int run_bank(const Options& options) {
   process_options.spin = 0ns;
   auto process = godwit::Process::attach(process_options);
   if (!process) give_up("attach", process.error().to_string());
-  Bank bank(options.state);
+  Bank bank(options.state, options.ledger, options.format);
+  const bool moves_here = options.stand_by || std::getenv("GODWIT_MOVE") != nullptr;
+  if (!moves_here) bank.begin_life();
   auto movable = godwit::Movable::create(
       **process, {.program = kProgram, .names = {kBank}, .stand_by = options.stand_by}, &bank);
   if (!movable) give_up("movable", movable.error().to_string());
@@ -146,14 +219,23 @@ int run_bank(const Options& options) {
   const auto say_ready = [&] {
     if (!std::exchange(said, true)) WorkerLine("ready").say();
   };
+  const auto told_to_finish = [&] {
+    if (options.unattended) return false;
+    const auto command = read_command();
+    return command.closed || command.line == "finish";
+  };
   if (options.stand_by) say_ready();
   while (true) {
-    const auto command = read_command();
-    if (command.closed || command.line == "finish") break;
+    if (told_to_finish()) break;
     // The commands are looked at now and then; a move needs no command.
     auto here = (*movable)->serve(100ms);
     if (!here) {
       if (here.error().code == godwit::Errc::deadline_exceeded) continue;
+      if (here.error().code == godwit::Errc::endpoint_died) {
+        // Its node was taken for lost: another life begins elsewhere.
+        WorkerLine("lost").say();
+        return 0;
+      }
       give_up("serve", here.error().to_string());
     }
     say_ready();
@@ -162,12 +244,17 @@ int run_bank(const Options& options) {
       auto message = (*movable)->endpoint().receive(100ms);
       if (!message) {
         if (message.error().code == godwit::Errc::moved) break;
-        const auto inner = read_command();
-        if (inner.closed || inner.line == "finish") {
+        if (told_to_finish()) {
+          if (bank.miscounted() != 0)
+            WorkerLine("broken").with("miscounted", bank.miscounted()).say();
           WorkerLine("result").with("executed", executed).with("writes", bank.writes()).say();
           return 0;
         }
-        continue;
+        if (message.error().code == godwit::Errc::deadline_exceeded) continue;
+        if (message.error().code == godwit::Errc::endpoint_died) {
+          break;  // serve() says why
+        }
+        give_up("receive", message.error().to_string());
       }
       Operation operation{};
       if (message->payload().size() != sizeof operation) give_up("bank", "a message cut short");

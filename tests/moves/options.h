@@ -10,6 +10,11 @@ namespace moves {
 inline constexpr const char* kDc = "moves";
 inline constexpr const char* kBank = "moves/bank";
 inline constexpr const char* kProgram = "bank";
+inline constexpr const char* kRelay = "moves/relay";
+inline constexpr const char* kRelayProgram = "relay";
+
+inline constexpr int kExitBroken = 1;
+inline constexpr int kExitFailed = 2;
 
 struct Options {
   // The whole run.
@@ -21,9 +26,19 @@ struct Options {
   std::uint64_t seed = 1;
   unsigned limit = 600;  // seconds
   bool private_zookeeper = false;
+  bool namespaces = false;  // a network namespace for each node, where that is allowed
   bool keep = false;
   bool json = false;
   std::vector<std::string> transports = {"shm", "tcp"};  // the clients take turns
+
+  // Faults at the steps of moves instead (fault_campaign.h).
+  std::string faults;                    // "all" or how many
+  std::vector<std::string> fault_cases;  // these
+  bool list_faults = false;
+  std::string planted;  // a rule to be broken
+  bool expect_broken = false;
+
+  std::string scene;  // instead: a situation of its own (scene.h)
 
   // One worker.
   std::string role;
@@ -31,9 +46,16 @@ struct Options {
   std::string transport;
   unsigned index = 0;
   bool stand_by = false;
+  unsigned format = 1;      // bank: of its state; 2 stands for a newer build
+  std::string to = kBank;   // client: whom it calls
+  bool may_die = false;     // client: the bank may lose its memory
+  bool unattended = false;  // bank: nobody talks to it by its standard input
+  unsigned think = 0;       // client: microseconds between two operations
+  std::string ledger;       // bank: folder of the ledgers; empty: none
 };
 
 int run_bank(const Options& options);
 int run_client(const Options& options);
+int run_relay(const Options& options);
 
 }  // namespace moves

@@ -1,6 +1,7 @@
 // What clients and bank say to each other. Each client numbers what it sends and what it calls in
 // one row, from 1: the bank accepts only the next number, so a loss, a repetition or a change of
-// order is seen at once, whatever moved in between.
+// order is seen at once, whatever moved in between. When the bank's memory is lost with its
+// process, the next bank begins a new life, and every client begins again at 1.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@ namespace moves {
 
 struct Operation {
   std::uint32_t client;
-  std::uint32_t kind;  // 1: the last one; the bank answers with the sum of all
+  std::uint32_t reserved;
   std::uint64_t number;
 };
 
@@ -20,6 +21,7 @@ struct Answer {
   std::uint32_t place;   // the bank's process at this moment
   std::uint64_t number;  // of the operation
   std::uint64_t total;   // operations of this client that were executed
+  std::uint64_t life;    // of the bank's memory: another one after it was lost
 };
 
 }  // namespace moves

@@ -35,6 +35,10 @@ reattach_grace = "3s"
 node_grace = "250ms"
 create_dcs = ["a", "b"]
 
+[moves]
+prepare_limit = "2m"
+blackout_limit = "500ms"
+
 [programs.kv]
 command = ["/usr/bin/kv", "--port", "5"]
 [programs."web server"]
@@ -55,6 +59,8 @@ command = ["/web"]
   EXPECT_EQ(config->reattach_grace, 3s);
   EXPECT_EQ(config->node_grace, 250ms);
   EXPECT_EQ(config->create_dcs, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(config->prepare_limit, 2min);
+  EXPECT_EQ(config->blackout_limit, 500ms);
   ASSERT_EQ(config->programs.size(), 2u);
   EXPECT_EQ(config->programs.at("kv"), (std::vector<std::string>{"/usr/bin/kv", "--port", "5"}));
   EXPECT_EQ(config->programs.at("web server"), std::vector<std::string>{"/web"});
@@ -68,6 +74,8 @@ TEST(Config, HasDefaultsForAll) {
   EXPECT_EQ(config->keys, "/state/keys");
   EXPECT_EQ(config->session_timeout, 600ms);
   EXPECT_EQ(config->listen_host, "127.0.0.1");
+  EXPECT_EQ(config->prepare_limit, 30s);
+  EXPECT_EQ(config->blackout_limit, 10s);
   EXPECT_EQ(from("directory = \"zookeeper:a:1\"")->session_timeout, 6s);
 }
 
@@ -120,7 +128,13 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"session_timeout = \"fast\"", "write a time as"},
         Bad{"session_timeout = \"1ms\"", "must be from"},
         Bad{"session_timeout = \"99999999999999999999s\"", "write a time as"},
-        Bad{"listen_host = \"example.org\"", "numeric"},
+        Bad{"listen_host = \"example.org\"", "numeric"}, Bad{"moves = 5", "moves must be a table"},
+        Bad{"[moves]\nlimit = 1", "test.toml:2:1: unknown key 'limit' of moves"},
+        Bad{"[moves]\nprepare_limit = 5", "moves.prepare_limit must be a string"},
+        Bad{"[moves]\nprepare_limit = \"soon\"", "moves.prepare_limit is 'soon': write a time as"},
+        Bad{"[moves]\nprepare_limit = \"99ms\"", "moves.prepare_limit is '99ms': it must be from"},
+        Bad{"[moves]\nblackout_limit = \"1ms\"", "moves.blackout_limit is '1ms': it must be from"},
+        Bad{"[moves]\nblackout_limit = \"11m\"", "must be from 100ms to 600000ms"},
         Bad{"programs = 5", "programs must be a table of programs"},
         Bad{"[programs]\nkv = \"/kv\"", "test.toml:2:6: programs.kv must be a table"},
         Bad{"[programs.kv]\nargs = []", "test.toml:2:1: unknown key 'args' of programs.kv"},

@@ -156,6 +156,9 @@ Result<void> Agent::open() {
 }
 
 void Agent::open_mover() {
+  migrate::Limits limits;
+  limits.prepare = config_.prepare_limit;
+  limits.blackout = config_.blackout_limit;
   MoveParts parts{
       *loop_,
       *directory_,
@@ -169,6 +172,7 @@ void Agent::open_mover() {
       config_.node,
       incarnation_,
       config_.reattach_grace,
+      limits,
       [this] { return membership_->registered(); },
       [this](SessionNumber session, endpoints::proto::Response& push,
              const std::vector<std::shared_ptr<const Dc>>& dcs) { reply(session, push, dcs); }};

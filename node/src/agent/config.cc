@@ -25,6 +25,8 @@ using namespace std::chrono_literals;
 
 // A larger file is a mistake, not a configuration.
 constexpr std::size_t kMaxFile = 1u << 20;
+// Below this a move would be given up for what a busy machine does now and then.
+constexpr auto kLeastMoveLimit = 100ms;
 constexpr std::array kLogLevels = {"trace", "debug", "info", "warn", "error", "off"};
 
 std::string place_of(std::string_view source, const toml::source_region& region) {
@@ -50,6 +52,10 @@ constexpr std::array kTextKeys = {
     Key{"reattach_grace", &ConfigSettings::reattach_grace},
     Key{"node_grace", &ConfigSettings::node_grace},
 };
+constexpr std::array kMoveKeys = {
+    Key{"prepare_limit", &ConfigSettings::prepare_limit},
+    Key{"blackout_limit", &ConfigSettings::blackout_limit},
+};
 
 // The value of a key that is no string.
 tl::unexpected<Error> wants(std::string_view source, const toml::node& value, std::string_view key,
@@ -69,6 +75,28 @@ Result<std::vector<std::string>> take_strings(const toml::node& value, std::stri
     strings.push_back(text->get());
   }
   return strings;
+}
+
+// [moves]
+Result<void> take_moves(const toml::node& value, std::string_view source,
+                        ConfigSettings& settings) {
+  const auto* table = value.as_table();
+  if (table == nullptr) return wants(source, value, "moves", "a table");
+  for (const auto& [key, entry] : *table) {
+    const auto found = std::find_if(kMoveKeys.begin(), kMoveKeys.end(),
+                                    [&](const Key& known) { return known.name == key.str(); });
+    if (found == kMoveKeys.end()) {
+      return fail(Errc::invalid_argument,
+                  place_of(source, key.source()) + "unknown key '" + std::string(key.str()) +
+                      "' of moves; its keys are prepare_limit, blackout_limit");
+    }
+    const auto* text = entry.as_string();
+    if (text == nullptr) {
+      return wants(source, entry, "moves." + std::string(found->name), "a string");
+    }
+    settings.*(found->text) = text->get();
+  }
+  return {};
 }
 
 // [programs.NAME]
@@ -118,8 +146,9 @@ Result<void> take_key(const toml::key& key, const toml::node& value, std::string
     settings.create_dcs = std::move(*strings);
     return {};
   }
+  if (name == "moves") return take_moves(value, source, settings);
   if (name == "programs") return take_programs(value, source, settings);
-  std::string known = "agent_port, create_dcs, programs";
+  std::string known = "agent_port, create_dcs, moves, programs";
   for (const Key& each : kTextKeys) known += ", " + std::string(each.name);
   return fail(Errc::invalid_argument, place_of(source, key.source()) + "unknown key '" +
                                           std::string(name) + "'; the keys are " + known);
@@ -205,9 +234,11 @@ Result<std::chrono::milliseconds> bounded(std::string_view what,
 }  // namespace
 
 void ConfigSettings::overlay(const ConfigSettings& above) {
-  for (const Key& key : kTextKeys) {
+  const auto take = [&](const Key& key) {
     if (above.*(key.text)) this->*(key.text) = above.*(key.text);
-  }
+  };
+  std::for_each(kTextKeys.begin(), kTextKeys.end(), take);
+  std::for_each(kMoveKeys.begin(), kMoveKeys.end(), take);
   if (above.agent_port) agent_port = above.agent_port;
   if (!above.create_dcs.empty()) create_dcs = above.create_dcs;
   for (const auto& [name, command] : above.programs) programs[name] = command;
@@ -340,6 +371,14 @@ Result<Config> make_config(const ConfigSettings& settings) {
   const auto grace = bounded("node_grace", settings.node_grace, 500ms, 0ms, 10min);
   if (!grace) return tl::make_unexpected(grace.error());
   config.node_grace = *grace;
+  const auto prepare =
+      bounded("moves.prepare_limit", settings.prepare_limit, 30s, kLeastMoveLimit, 24h);
+  if (!prepare) return tl::make_unexpected(prepare.error());
+  config.prepare_limit = *prepare;
+  const auto blackout =
+      bounded("moves.blackout_limit", settings.blackout_limit, 10s, kLeastMoveLimit, 10min);
+  if (!blackout) return tl::make_unexpected(blackout.error());
+  config.blackout_limit = *blackout;
 
   config.listen_host = settings.listen_host.value_or("127.0.0.1");
   if (auto valid = check_host(config.listen_host); !valid) {

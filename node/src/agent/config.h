@@ -29,6 +29,8 @@ struct ConfigSettings {
   std::optional<std::string> reattach_grace;
   std::optional<std::string> node_grace;
   std::vector<std::string> create_dcs;
+  std::optional<std::string> prepare_limit;                  // [moves] (file only)
+  std::optional<std::string> blackout_limit;                 // [moves] (file only)
   std::map<std::string, std::vector<std::string>> programs;  // commands, by program (file only)
 
   /// What `above` sets wins.
@@ -55,6 +57,8 @@ struct Config {
   std::string log_level;
   std::chrono::milliseconds reattach_grace{};  // for processes after a restart of the agent
   std::chrono::milliseconds node_grace{};      // for a node whose record vanished
+  std::chrono::milliseconds prepare_limit{};   // of a move, until it is prepared and copied
+  std::chrono::milliseconds blackout_limit{};  // of a move, from the intent to the commit
   std::vector<std::string> create_dcs;
   std::map<std::string, std::vector<std::string>> programs;  // commands, by program
 };

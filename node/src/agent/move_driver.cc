@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "agent/errors.h"
+#include "godwit/migrate/fault_points.h"
 
 namespace godwit::node {
 
@@ -25,7 +26,7 @@ MoveDriver::MoveDriver(const MoveParts& parts, MoveReader& reader, MoveWriter& w
                        coord::proto::MigrationRecord record, Hooks hooks)
     : parts_(parts), reader_(reader), writer_(writer), role_(role), hooks_(std::move(hooks)) {
   reading_.entry.record = std::move(record);
-  const migrate::Limits limits;
+  const migrate::Limits& limits = parts.limits;
   if (role_ == Role::source) {
     source_.emplace(reading_.record().source().process(), limits, Clock::now());
   } else {
@@ -298,6 +299,12 @@ void MoveDriver::write(const AgentAction& action) {
   write.times = times;
   spdlog::info("move {}: {}: writes {}{}", coord::format_move_id(id()), label_of(record()),
                migrate::to_string(action.write), write.reason.empty() ? "" : ", " + write.reason);
+  if (action.write == migrate::Write::commit && migrate::planted("grant-before-commit")) {
+    push({.kind = AgentAction::Kind::push,
+          .push = migrate::Push::go,
+          .epoch = reading_.view().epoch + 1,
+          .process = process()});
+  }
   writing_ = true;
   ++writes_;
   writer_.write(
@@ -352,21 +359,23 @@ void MoveDriver::push(const AgentAction& action) {
       place.clear_engine_address();
     }
   }
-  parts_.dcs.find_usable(
-      record().dc(), coord::after(kReadLimit),
-      [parts = &parts_, order, process = action.process,
-       alive = lifetime_.token()](const Result<std::shared_ptr<const Dc>>& dc) {
-        if (!*alive) return;
-        const Process* owner = parts->processes.find(process);
-        if (owner == nullptr || owner->session == 0) return;
-        spdlog::debug("move {}: tells process {:016x} {}", coord::format_move_id(order.move()),
-                      process, migrate::to_string(static_cast<migrate::Push>(order.push())));
-        endpoints::proto::Response response;
-        *response.mutable_move_order() = order;
-        std::vector<std::shared_ptr<const Dc>> known;
-        if (dc) known.push_back(*dc);
-        parts->push(owner->session, response, known);
-      });
+  parts_.dcs.find_usable(record().dc(), coord::after(kReadLimit),
+                         [parts = &parts_, order, process = action.process,
+                          alive = lifetime_.token()](const Result<std::shared_ptr<const Dc>>& dc) {
+                           if (!*alive) return;
+                           const Process* owner = parts->processes.find(process);
+                           if (owner == nullptr || owner->session == 0) return;
+                           const auto what = static_cast<migrate::Push>(order.push());
+                           migrate::fault_point("push", migrate::to_string(what));
+                           spdlog::debug("move {}: tells process {:016x} {}",
+                                         coord::format_move_id(order.move()), process,
+                                         migrate::to_string(what));
+                           endpoints::proto::Response response;
+                           *response.mutable_move_order() = order;
+                           std::vector<std::shared_ptr<const Dc>> known;
+                           if (dc) known.push_back(*dc);
+                           parts->push(owner->session, response, known);
+                         });
 }
 
 void MoveDriver::arm() {

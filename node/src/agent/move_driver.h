@@ -36,6 +36,7 @@ struct MoveParts {
   std::string node;
   std::uint64_t incarnation;
   std::chrono::milliseconds reattach_grace;
+  migrate::Limits limits;
   /// The node's record stands in the directory.
   std::function<bool()> registered;
   /// Sends a push, with the DCs whose key the process may need first.

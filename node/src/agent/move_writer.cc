@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agent/errors.h"
+#include "godwit/migrate/fault_points.h"
 
 namespace godwit::node {
 
@@ -42,6 +43,7 @@ void MoveWriter::write(MoveWrite write, MoveReading from, Done done) {
 }
 
 void MoveWriter::issue(const JobPtr& job) {
+  migrate::fault_point("write", migrate::to_string(job->write.write), "before");
   const MoveReading& reading = job->settled.reading;
   const auto deadline = coord::after(kStepLimit);
   auto done = on_loop<coord::Move>(loop_, lifetime_, [this, job](coord::Result<coord::Move> move) {
@@ -58,9 +60,10 @@ void MoveWriter::issue(const JobPtr& job) {
       return moves_.begin(std::move(move), deadline, std::move(done));
     }
     case migrate::Write::commit:
-      return moves_.commit(reading.move(),
-                           {job->write.owner, job->write.engine_addresses, job->write.times},
-                           deadline, std::move(done));
+      return moves_.commit(
+          reading.move(),
+          {job->write.owner, job->write.engine_addresses, job->write.times, job->unchecked},
+          deadline, std::move(done));
     case migrate::Write::abort:
       return moves_.abort(reading.record().id(),
                           {job->write.reason, job->write.by, job->write.times}, deadline,
@@ -90,6 +93,7 @@ void MoveWriter::issue_prepared(const JobPtr& job) {
 }
 
 void MoveWriter::answered(const JobPtr& job, coord::Result<coord::Move> result) {
+  migrate::fault_point("write", migrate::to_string(job->write.write), "after");
   Settled& settled = job->settled;
   if (result) {
     settled.done = true;
@@ -101,6 +105,11 @@ void MoveWriter::answered(const JobPtr& job, coord::Result<coord::Move> result) 
     return job->done(std::move(settled));
   }
   const coord::Error& error = result.error();
+  if (job->write.write == migrate::Write::commit && !job->unchecked &&
+      migrate::planted("commit-unchecked")) {
+    job->unchecked = true;
+    return issue(job);
+  }
   switch (error.code) {
     case coord::Errc::deadline:
       job->uncertain = true;

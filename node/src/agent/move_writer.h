@@ -53,6 +53,7 @@ class MoveWriter {
     Settled settled;
     Done done;
     bool uncertain = false;  // an issue of it may have happened, or happen yet
+    bool unchecked = false;  // a planted fault: fault_points.h
     Clock::time_point started;
   };
   using JobPtr = std::shared_ptr<Job>;

@@ -101,7 +101,12 @@ void Mover::take(std::vector<coord::MoveEntry> entries) {
       make(record, Role::target).begin();
     }
   }
-  listed_ = true;
+  if (!std::exchange(listed_, true)) {
+    // Started by a former agent, for moves that have ended since.
+    for (const std::uint64_t move : standbys_.moves()) {
+      if (find(move, Role::target) == nullptr) end_standbys_for(move);
+    }
+  }
   sweep(entries);
 }
 

@@ -7,6 +7,7 @@
 
 #include "agent/errors.h"
 #include "agent/move_view.h"
+#include "godwit/migrate/fault_points.h"
 
 namespace godwit::node {
 
@@ -216,6 +217,7 @@ void Planner::write(const JobPtr& job) {
   plan.target_node = job->request.node();
   plan.target_incarnation = job->nodes.find(plan.target_node)->incarnation();
   plan.requested_by = node_;
+  migrate::fault_point("write.plan.before");
   moves_.plan(std::move(plan), job->deadline,
               on_loop<coord::Move>(loop_, lifetime_, [this, job](coord::Result<coord::Move> move) {
                 written(job, std::move(move));
@@ -223,6 +225,7 @@ void Planner::write(const JobPtr& job) {
 }
 
 void Planner::written(const JobPtr& job, coord::Result<coord::Move> move) {
+  migrate::fault_point("write.plan.after");
   if (move) {
     const auto& record = move->entry.record;
     spdlog::info("move {}: planned {} from node {} to node {}", coord::format_move_id(record.id()),

@@ -30,6 +30,14 @@ std::set<std::uint64_t> Standbys::take_started_for(std::uint64_t move) {
   return taken;
 }
 
+std::set<std::uint64_t> Standbys::moves() const {
+  std::set<std::uint64_t> moves;
+  for (const auto& [process, standby] : standbys_) {
+    if (standby.move != 0) moves.insert(standby.move);
+  }
+  return moves;
+}
+
 std::set<std::string> Standbys::programs() const {
   std::set<std::string> programs;
   for (const auto& [process, standby] : standbys_) {

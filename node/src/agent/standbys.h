@@ -26,6 +26,8 @@ class Standbys {
                                     const std::function<bool(std::uint64_t process)>& usable);
   /// Takes those that were started for the move.
   std::set<std::uint64_t> take_started_for(std::uint64_t move);
+  /// The moves that some were started for.
+  std::set<std::uint64_t> moves() const;
 
   /// Programs that have one for any move.
   std::set<std::string> programs() const;

@@ -56,6 +56,9 @@ struct MoveCommit {
   proto::Owner owner;                         // of the target node and incarnation
   std::vector<std::string> engine_addresses;  // one for each member
   proto::MigrationTimes times;                // what is known of them is added to the record's
+  // Breaks the rule, for a test that must see it broken: writes over whatever has happened to the
+  // members since, and leaves the move's record alone.
+  bool unchecked = false;
 };
 
 struct MoveAbort {
