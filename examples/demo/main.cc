@@ -23,6 +23,8 @@ struct Options {
   std::string zookeeper;
   bool private_zookeeper = false;
   double seconds = 10;
+  std::uint32_t moves = 10;
+  std::uint32_t large_state = 256;
   bool json = false;
   bool keep = false;
   WorkerOptions worker;
@@ -44,9 +46,10 @@ Result<void> run(const Options& options, LiveLine& live, Report& report) {
   for (const std::string& node : cluster->nodes()) names += (names.empty() ? "" : ", ") + node;
   live.end(names + "; directory: " + cluster->directory());
 
-  Stage stage{*cluster, live, report,
-              std::chrono::milliseconds(static_cast<int>(options.seconds * 1000))};
-  for (const auto phase : {show_traffic, show_copies, show_death, show_cuts}) {
+  Stage stage{*cluster,      live,
+              report,        std::chrono::milliseconds(static_cast<int>(options.seconds * 1000)),
+              options.moves, options.large_state};
+  for (const auto phase : {show_traffic, show_copies, show_moves, show_death, show_cuts}) {
     if (interrupted()) return godwit::fail(godwit::Errc::cancelled, "interrupted");
     auto shown = phase(stage);
     if (shown) continue;
@@ -87,9 +90,11 @@ int parse_and_run(int argc, char** argv) {
   Options options;
   CLI::App app{
       "Starts three nodes on this machine, runs traffic between endpoints found by name over each\n"
-      "transport, copies memory by grants, kills a server, cuts connections under load, and "
-      "prints\n"
-      "what it measured and which promises held. Everything it starts ends with it.\n"
+      "transport, copies memory by grants, moves a server between the nodes while clients call "
+      "it,\n"
+      "kills a server, cuts connections under load, and prints what it measured and which "
+      "promises\n"
+      "held. Everything it starts ends with it.\n"
       "Exit status: 0 all promises held, 1 one was broken, 2 it could not run, 130 interrupted.",
       "godwit-demo"};
   auto* zookeeper =
@@ -103,6 +108,13 @@ int parse_and_run(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "how long the traffic runs, all transports together")
       ->check(CLI::Range(0.5, 3600.0))
       ->capture_default_str();
+  app.add_option("--moves", options.moves, "how often each of the two servers that move does so")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--large-state", options.large_state,
+                 "state of the second of them, in MiB; three processes have room for it")
+      ->check(CLI::Range(1, 2048))
+      ->capture_default_str();
   app.add_flag("--json", options.json, "print the report as JSON; progress goes to standard error");
   app.add_flag("--keep", options.keep, "leave logs and runtime directories in place");
   // How this program starts itself as a worker; not for people.
@@ -112,6 +124,9 @@ int parse_and_run(int argc, char** argv) {
   app.add_option("--transport", worker.transport)->group("");
   app.add_option("--milliseconds", worker.milliseconds)->group("");
   app.add_option("--window", worker.window)->group("");
+  app.add_option("--mebibytes", worker.mebibytes)->group("");
+  app.add_option("--index", worker.index)->group("");
+  app.add_flag("--stand-by", worker.stand_by)->group("");
   app.add_option("--path", worker.path)->group("");
   CLI11_PARSE(app, argc, argv);
   return worker.role.empty() ? conduct(options) : run_worker(worker);

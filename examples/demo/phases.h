@@ -24,6 +24,8 @@ struct Stage {
   LiveLine& live;
   Report& report;
   std::chrono::milliseconds traffic;  // how long all traffic together shall take
+  std::uint32_t moves = 10;           // of each of the servers that move
+  std::uint32_t large_state = 256;    // MiB of the larger one
   bool ucx = false;                   // found out by the traffic phase
 };
 
@@ -33,6 +35,8 @@ Result<void> show_traffic(Stage& stage);
 Result<void> show_copies(Stage& stage);
 /// kill -9 of a server; its clients; its successor.
 Result<void> show_death(Stage& stage);
+/// A server moves around the nodes while clients call it: with little state, and with much.
+Result<void> show_moves(Stage& stage);
 /// Connections cut under load, carried on over other transports.
 Result<void> show_cuts(Stage& stage);
 

@@ -103,6 +103,16 @@ std::string Report::to_text() const {
                     grouped(row.doubled).c_str(), milliseconds(row.longest_pause_ms).c_str());
     }
   }
+  if (!moves.empty()) {
+    out += format("\n%-16s %10s %7s %10s %12s %22s %12s\n", "moved under load", "MiB state",
+                  "rounds", "MiB sent", "copied in", "pause seen: of half", "of worst");
+    for (const MoveRow& row : moves) {
+      out += format("%-16s %10u %7u %10.1f %12s %22s %12s\n", (row.from + " -> " + row.to).c_str(),
+                    row.mebibytes, row.rounds, double(row.bytes_sent) / (1 << 20),
+                    milliseconds(row.copy_ms).c_str(), milliseconds(row.median_pause_ms).c_str(),
+                    milliseconds(row.longest_pause_ms).c_str());
+    }
+  }
   out += "\n";
   for (const std::string& note : notes) out += "note: " + note + "\n";
   for (const Promise& each : promises) {
@@ -146,6 +156,15 @@ std::string Report::to_json() const {
                       static_cast<unsigned long long>(row.lost),
                       static_cast<unsigned long long>(row.doubled), row.longest_pause_ms);
          });
+  out +=
+      ",\n  \"moves\": " + json_list(moves, [](const MoveRow& row) {
+        return "{\"from\": " + quoted(row.from) + ", \"to\": " + quoted(row.to) +
+               format(
+                   ", \"mebibytes\": %u, \"rounds\": %u, \"bytes_sent\": %llu, \"copy_ms\": %.3f, "
+                   "\"gate_ms\": %.3f, \"median_pause_ms\": %.3f, \"longest_pause_ms\": %.3f}",
+                   row.mebibytes, row.rounds, static_cast<unsigned long long>(row.bytes_sent),
+                   row.copy_ms, row.gate_ms, row.median_pause_ms, row.longest_pause_ms);
+      });
   out += ",\n  \"notes\": " + json_list(notes, quoted);
   out += ",\n  \"promises\": " + json_list(promises, [](const Promise& each) {
            return "{\"promise\": " + quoted(each.text) +

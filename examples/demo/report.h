@@ -41,6 +41,17 @@ struct CutRow {
   double longest_pause_ms = 0;
 };
 
+/// A server that moved to another node under load.
+struct MoveRow {
+  std::string from, to;
+  std::uint32_t mebibytes = 0;  // of state
+  std::uint32_t rounds = 0;     // of copying, while it served
+  std::uint64_t bytes_sent = 0;
+  double copy_ms = 0;  // the rounds
+  double gate_ms = 0;  // from the gate's shutting to the word that it serves elsewhere
+  double median_pause_ms = 0, longest_pause_ms = 0;  // between two replies, as its clients saw it
+};
+
 struct Promise {
   std::string text;
   bool kept = false;
@@ -52,6 +63,7 @@ struct Report {
   std::vector<CopyRow> copies;
   std::vector<DeathRow> deaths;
   std::vector<CutRow> cuts;
+  std::vector<MoveRow> moves;
   std::vector<Promise> promises;
   std::vector<std::string> notes;  // what was left out, and why
 

@@ -58,7 +58,7 @@ int run_worker(const WorkerOptions& options) {
   constexpr Role kRoles[] = {
       {"store", serve_store},          {"caller", call_store},   {"archive", serve_archive},
       {"copier", copy_archive},        {"watcher", watch_store}, {"ledger", serve_ledger},
-      {"ledger-writer", write_ledger},
+      {"ledger-writer", write_ledger}, {"mobile", serve_mobile}, {"mobile-client", call_mobile},
   };
   for (const Role& role : kRoles) {
     if (options.role == role.name) return role.run(options);

@@ -13,9 +13,11 @@
 namespace demo {
 
 inline constexpr const char* kDc = "demo";
-inline constexpr const char* kStore = "demo/kv";         // the key-value server
-inline constexpr const char* kSilent = "demo/silent";    // of the same process; never answers
-inline constexpr const char* kLedger = "demo/ledger";    // checks the sequence of each client
+inline constexpr const char* kStore = "demo/kv";       // the key-value server
+inline constexpr const char* kSilent = "demo/silent";  // of the same process; never answers
+inline constexpr const char* kLedger = "demo/ledger";  // checks the sequence of each client
+inline constexpr const char* kMobile = "demo/mobile";  // the key-value server that moves
+inline constexpr const char* kMobileProgram = "mobile";
 inline constexpr const char* kArchive = "demo/archive";  // grants its memory
 
 struct WorkerOptions {
@@ -25,7 +27,9 @@ struct WorkerOptions {
   std::uint32_t milliseconds = 1000;
   std::uint32_t window = 1;  // calls in flight
   std::uint32_t mebibytes = 64;
-  std::string path;  // cut: transports to visit, "tcp,ucx,shm"
+  std::uint32_t index = 0;  // of a client among its like
+  bool stand_by = false;    // do not bind, wait for a move
+  std::string path;         // cut: transports to visit, "tcp,ucx,shm"
 };
 
 /// Runs a role to its end; the process's exit status.
@@ -37,6 +41,8 @@ int call_store(const WorkerOptions& options);
 int serve_archive(const WorkerOptions& options);
 int copy_archive(const WorkerOptions& options);
 int watch_store(const WorkerOptions& options);
+int serve_mobile(const WorkerOptions& options);
+int call_mobile(const WorkerOptions& options);
 int serve_ledger(const WorkerOptions& options);
 int write_ledger(const WorkerOptions& options);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,7 +17,7 @@ class Client {
  public:
   /// `server` is a full name ("demo/kv"). A server that died is looked up again by itself when the
   /// request was certainly not executed; otherwise the error's outcome is `unknown`, and the caller
-  /// decides: get() and put() may be repeated, remove() would answer differently.
+  /// decides: get() and put() may be repeated, remove() and add() would answer differently.
   Client(godwit::Endpoint& endpoint, std::string server, godwit::Wait::Clock::duration patience)
       : endpoint_(endpoint), server_(std::move(server)), patience_(patience) {}
 
@@ -33,6 +34,14 @@ class Client {
   godwit::Result<bool> remove(std::string_view key) {
     return ask(encode(Operation::remove, key)).map([](const auto& value) {
       return value.has_value();
+    });
+  }
+
+  /// Counts the key's value up by one, from 0 if there is none. The new count. Not to be repeated
+  /// when the outcome is `unknown`.
+  godwit::Result<std::uint64_t> add(std::string_view key) {
+    return ask(encode(Operation::add, key)).map([](const auto& value) {
+      return value ? std::strtoull(value->c_str(), nullptr, 10) : 0;
     });
   }
 

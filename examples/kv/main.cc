@@ -4,10 +4,11 @@
 //   example_kv put bird godwit
 //   example_kv get bird          prints: godwit
 //   example_kv watch bird 1 &    prints the value at its next change
+//   example_kv add birds         prints: 1
 //   example_kv del bird
-//
-// The server is written so that it can move to another node while its clients go on
-// (godwit/movable.h); the agents cannot ask it to yet.
+//   godwit migrate demo/kv NODE  moves the server, with all it holds, while its clients go on, to a
+//                                node that has `[programs.kv] command = [".../example_kv",
+//                                "server"]` in its godwitd.toml
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -67,8 +68,10 @@ int watch(godwit::Endpoint& me, kv::Client& client, std::string_view key, int ch
 }
 
 int usage(const char* program) {
-  std::fprintf(stderr, "usage: %s server | put KEY VALUE | get KEY | del KEY | watch KEY CHANGES\n",
-               program);
+  std::fprintf(
+      stderr,
+      "usage: %s server | put KEY VALUE | get KEY | del KEY | add KEY | watch KEY CHANGES\n",
+      program);
   return 2;
 }
 
@@ -87,6 +90,10 @@ int main(int argc, char** argv) {
 
   if (verb == "get") return show(client, key);
   if (verb == "put" && argc == 4) return check(client.put(key, argv[3]), "put"), 0;
+  if (verb == "add") {
+    std::printf("%llu\n", static_cast<unsigned long long>(check(client.add(key), "add")));
+    return 0;
+  }
   if (verb == "del") return check(client.remove(key), "del") ? 0 : 1;
   if (verb == "watch" && argc == 4) return watch(me, client, key, std::atoi(argv[3]));
   return usage(argv[0]);

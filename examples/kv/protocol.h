@@ -13,7 +13,8 @@
 
 namespace kv {
 
-enum class Operation : std::uint8_t { get = 1, put = 2, remove = 3, watch = 4 };
+// add: counts the value up by one, from 0 if there is none, and answers the new count.
+enum class Operation : std::uint8_t { get = 1, put = 2, remove = 3, watch = 4, add = 5 };
 enum class Status : std::uint8_t { ok = 0, not_found = 1, bad_request = 2 };
 
 struct Header {

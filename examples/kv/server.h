@@ -2,6 +2,10 @@
 // endpoint's thread only.
 #pragma once
 
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -26,20 +30,33 @@ class Server final : public godwit::State {
     return endpoint.reply(std::move(request), godwit::bytes_of(reply_));
   }
 
-  // godwit::State: every value once while clients are served, those that change meanwhile again,
-  // and the rest, with the watchers, while they wait.
+  /// Without a request, as before the server is bound.
+  void put(const std::string& key, std::string_view value) {
+    std::string& stored = values_[key];
+    bytes_ += value.size() - stored.size();
+    stored.assign(value);
+  }
+
+  // godwit::State: every value once, in the order of the keys, while clients are served; those that
+  // change behind the cursor again; and the rest, with the watchers, while the clients wait.
   void begin() override {
-    unsaved_.clear();
-    for (const auto& [key, value] : values_) unsaved_.insert(key);
     moving_ = true;
+    cursor_.emplace();
+    changed_.clear();
+    copied_ = 0;
   }
   godwit::Result<void> save(godwit::StateWriter& out) override {
-    while (!unsaved_.empty() && !out.full()) save_one(out);
+    while (!out.full() && save_one(out)) {
+    }
     return {};
   }
-  std::uint64_t unsaved() const override { return unsaved_.size() * kGuess; }
+  std::uint64_t unsaved() const override {
+    return changed_.size() * (bytes_ / std::max<std::size_t>(values_.size(), 1) + 1) +
+           (cursor_ ? std::max(bytes_, copied_ + 1) - copied_ : 0);
+  }
   godwit::Result<void> save_rest(godwit::StateWriter& out) override {
-    while (!unsaved_.empty()) save_one(out);
+    while (save_one(out)) {
+    }
     for (const auto& [key, watchers] : watchers_) {
       for (const Watcher& watcher : watchers) {
         std::string record(reinterpret_cast<const char*>(&watcher), sizeof watcher);
@@ -53,11 +70,11 @@ class Server final : public godwit::State {
     Watcher watcher{};
     if (kind == kValue) {
       if (const auto parsed = parse(record)) {
-        values_[std::string(parsed->key)].assign(parsed->value);
+        put(std::string(parsed->key), parsed->value);
         return {};
       }
     } else if (kind == kRemoved) {
-      values_.erase(std::string(text));
+      remove(std::string(text));
       return {};
     } else if (kind == kWatcher && text.size() >= sizeof watcher) {
       std::memcpy(&watcher, text.data(), sizeof watcher);
@@ -69,28 +86,50 @@ class Server final : public godwit::State {
   void reset() override {
     values_.clear();
     watchers_.clear();
-    unsaved_.clear();
+    changed_.clear();
+    cursor_.reset();
     moving_ = false;
+    bytes_ = 0;
   }
 
  private:
   enum Record : std::uint32_t { kValue = 1, kRemoved = 2, kWatcher = 3 };
-  static constexpr std::uint64_t kGuess = 128;  // bytes of a key and its value
 
   struct Watcher {
     godwit::EndpointId who;
     std::uint8_t bit;
   };
 
-  void save_one(godwit::StateWriter& out) {
-    const auto next = unsaved_.begin();
+  bool save_one(godwit::StateWriter& out) {
+    if (cursor_) {
+      const auto next = values_.lower_bound(*cursor_);
+      if (next == values_.end()) {
+        cursor_.reset();
+        return !changed_.empty();
+      }
+      out.put(kValue, godwit::bytes_of(encode(Operation::put, next->first, next->second)));
+      copied_ += next->second.size();
+      *cursor_ = next->first + '\0';  // the least key above
+      return true;
+    }
+    if (changed_.empty()) return false;
+    const auto next = changed_.begin();
     const auto found = values_.find(*next);
     if (found == values_.end()) {
       out.put(kRemoved, godwit::bytes_of(*next));
     } else {
       out.put(kValue, godwit::bytes_of(encode(Operation::put, found->first, found->second)));
     }
-    unsaved_.erase(next);
+    changed_.erase(next);
+    return true;
+  }
+
+  bool remove(const std::string& key) {
+    const auto found = values_.find(key);
+    if (found == values_.end()) return false;
+    bytes_ -= found->second.size();
+    values_.erase(found);
+    return true;
   }
 
   void execute(const Parsed& request, godwit::EndpointId source) {
@@ -103,11 +142,20 @@ class Server final : public godwit::State {
         return;
       }
       case Operation::put:
-        values_[key_].assign(request.value);
+        put(key_, request.value);
         return changed();
       case Operation::remove:
-        if (values_.erase(key_) == 0) return fail(Status::not_found);
+        if (!remove(key_)) return fail(Status::not_found);
         return changed();
+      case Operation::add: {
+        const auto found = values_.find(key_);
+        const std::uint64_t count =
+            found == values_.end() ? 0 : std::strtoull(found->second.c_str(), nullptr, 10);
+        const std::string now = std::to_string(count + 1);
+        put(key_, now);
+        reply_ += now;
+        return changed();
+      }
       case Operation::watch:
         watchers_[key_].push_back({source, request.header.bit});
         return;
@@ -118,7 +166,8 @@ class Server final : public godwit::State {
   void fail(Status status) { reply_[0] = static_cast<char>(status); }
 
   void changed() {
-    if (moving_) unsaved_.insert(key_);
+    // What lies before the cursor is saved in its turn.
+    if (moving_ && (!cursor_ || key_ < *cursor_)) changed_.insert(key_);
     tell_watchers();
   }
 
@@ -135,10 +184,15 @@ class Server final : public godwit::State {
   }
 
   godwit::Endpoint* endpoint_ = nullptr;  // of the present request
-  std::unordered_map<std::string, std::string> values_;
+  std::map<std::string, std::string> values_;
   std::unordered_map<std::string, std::vector<Watcher>> watchers_;
-  std::unordered_set<std::string> unsaved_;  // keys, since a move began
+  std::size_t bytes_ = 0;  // of the values
+
+  // Of a move: the next key to copy, while there is one; and what has changed behind it.
   bool moving_ = false;
+  std::optional<std::string> cursor_;
+  std::unordered_set<std::string> changed_;
+  std::size_t copied_ = 0;   // bytes of values
   std::string key_, reply_;  // kept, so that their memory is
 };
 
