@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from harness.programs import Godwit, Peer, Ucx
+from harness.programs import Godwit, Moves, Peer, SameRuns, Ucx
 
 # µs of each side before it answers, taken off the result: long enough for the other to fall asleep.
 THINK = 50
@@ -20,6 +20,8 @@ HALF_ROUND_TRIP = Metric("µs", False, lambda r, size: r["mean_ns"] / 2000)
 ROUND_TRIP = Metric("µs", False, lambda r, size: r["mean_ns"] / 1000)
 TIME = Metric("ns", False, lambda r, size: r["mean_ns"])
 RATE = Metric("M/s", True, lambda r, size: 1000 / r["mean_ns"])
+BLACKOUT = Metric("ms", False, lambda r, size: r["blackout_p50_ms"])
+WORST_BLACKOUT = Metric("ms", False, lambda r, size: r["blackout_worst_ms"])
 BANDWIDTH = Metric("GB/s", True, lambda r, size: size / r["mean_ns"])
 
 
@@ -32,16 +34,21 @@ class Measure:
     peer: Optional[Any] = None
     peer_name: str = ""
     bar: Optional[float] = None  # of Godwit / peer: at most, or at least if higher is better
+    limit: Optional[float] = None  # of Godwit alone: at most, in the metric's unit
     sleeping: bool = False  # the sides shall sleep, so a run in which they did not does not count
 
     def value(self, side, result):
         return self.metric.of(result, side.size)
 
-    def met(self, ratio):
+    def met(self, ratio, median=None):
+        if self.limit is not None and median is not None:
+            return median <= self.limit
         if self.bar is None or ratio is None:
             return None
         return ratio >= self.bar if self.metric.higher_is_better else ratio <= self.bar
 
+
+SMALL_STATE, LARGE_STATE = Moves("1M", 100), Moves("256M", 20)
 
 MEASURES = [
     Measure("shm-latency", "shm, 64 B, half round trip, polling", HALF_ROUND_TRIP,
@@ -69,6 +76,14 @@ MEASURES = [
             Godwit("call", count=20_000, spin="sleep", think=THINK),
             Peer("futex", count=20_000, think=THINK),
             "futex ping-pong", 1.3, sleeping=True),
+    Measure("move", "a move under load, 1 MiB of state: half of the blackouts are shorter", BLACKOUT,
+            SMALL_STATE, limit=1.0),
+    Measure("move-worst", "the same: the longest blackout", WORST_BLACKOUT,
+            SameRuns(SMALL_STATE), limit=10.0),
+    Measure("move-large", "a move under load, 256 MiB: half of the blackouts are shorter", BLACKOUT,
+            LARGE_STATE, limit=1.0),
+    Measure("move-large-worst", "the same: the longest blackout", WORST_BLACKOUT,
+            SameRuns(LARGE_STATE), limit=10.0),
     # For information: no bar.
     Measure("shm-call", "shm, 64 B call, polling, round trip", ROUND_TRIP,
             Godwit("call", count=1_000_000)),

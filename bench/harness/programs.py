@@ -157,6 +157,37 @@ class Godwit:
                                    (machine.pinned(0, command + ["--role", "client"]), {})))
 
 
+class Moves:
+    """A server with state that moves between three agents under load (godwit_moves)."""
+
+    def __init__(self, state, moves):
+        self.state, self.moves = state, moves
+        self.size = None
+        self.results = []
+
+    def run(self, machine, scale):
+        command = [machine.program("godwit_moves"), "--json", "--state", self.state, "--moves",
+                   str(max(3, int(self.moves * scale))), "--clients", "8"]
+        result = json.loads(run_alone(command))
+        if not result["sound"]:
+            raise RunFailed("an operation was lost, doubled or reordered")
+        self.results.append(result)
+        return result
+
+
+class SameRuns:
+    """Another value of the runs that were made for the measure before."""
+
+    def __init__(self, side):
+        self.side, self.size, self.taken = side, None, 0
+
+    def run(self, machine, scale):
+        self.taken += 1
+        if self.taken > len(self.side.results):
+            self.side.run(machine, scale)
+        return self.side.results[self.taken - 1]
+
+
 class Ucx:
     """ucx_perftest over one of UCX's own transports."""
 

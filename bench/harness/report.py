@@ -71,7 +71,9 @@ def cells(row):
     bar = ""
     if measure.bar is not None:
         bar = ("≥ " if measure.metric.higher_is_better else "≤ ") + f"{measure.bar:g}"
-    met = measure.met(row["ratio"])
+    if measure.limit is not None:
+        bar = f"≤ {measure.limit:g} {unit}"
+    met = measure.met(row["ratio"], statistics.median(row["godwit"]) if row["godwit"] else None)
     if row["awake"]:
         godwit += f"; hardly slept in {row['awake']} runs, so this is no sleeping side's number"
         met = None
@@ -79,10 +81,36 @@ def cells(row):
             "" if met is None else ("yes" if met else "**no**")]
 
 
+STEPS = [
+    ("closed", "gate shut until no request was running"),
+    ("transferred", "the rest of the state and the channels' images sent"),
+    ("restored", "arrived until ready to serve"),
+    ("committed", "the write of the directory"),
+    ("target_blackout", "arrived until the gate was open: restored, the agent's part, the commit"),
+    ("blackout", "gate shut until the source learned of the end"),
+]
+
+
+def steps(rows):
+    """Where the time of the moves went: medians over all moves of the last run."""
+    lines = []
+    for row in rows:
+        results = getattr(row["measure"].godwit, "results", None)
+        if not results:
+            continue
+        last = results[-1]
+        lines += ["", f"Steps of {last['moves']} moves with {last['state_bytes'] >> 20} MiB of state, as the "
+                  "processes and agents measured them (medians):", "", "| step | ms | what |",
+                  "| --- | --- | --- |"]
+        lines += [f"| {name} | {last['steps_ms'][name]:.3f} | {what} |" for name, what in STEPS]
+    return lines
+
+
 def markdown(rows, facts, repeat):
     lines = ["| what | Godwit | beside | ratio | bar | met |", "| --- | --- | --- | --- | --- | --- |"]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
-    lines += ["", f"Median of {repeat} runs (least–most); the ratio is the median of those of neighbouring runs.", ""]
+    lines += ["", f"Median of {repeat} runs (least–most); the ratio is the median of those of neighbouring runs."]
+    lines += steps(rows) + [""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     return "\n".join(lines)
 
@@ -96,8 +124,9 @@ def as_json(rows, facts, repeat):
             "unit": row["measure"].metric.unit,
             "higher_is_better": row["measure"].metric.higher_is_better,
             "godwit": row["godwit"], "peer": row["peer"], "peer_name": row["measure"].peer_name,
-            "ratio": row["ratio"], "bar": row["measure"].bar,
-            "met": row["measure"].met(row["ratio"]), "failures": row["failures"],
+            "ratio": row["ratio"], "bar": row["measure"].bar, "limit": row["measure"].limit,
+            "met": row["measure"].met(row["ratio"], statistics.median(row["godwit"]) if row["godwit"]
+                                      else None), "failures": row["failures"],
             "runs_that_hardly_slept": row["awake"],
         } for row in rows],
     }

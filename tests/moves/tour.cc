@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
@@ -13,6 +14,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kReadyLimit = 30s;
+constexpr const char* kSteps[] = {"closed",    "transferred",     "restored",
+                                  "committed", "target_blackout", "blackout"};
 
 struct Blackouts {
   std::vector<double> ms;
@@ -38,6 +41,7 @@ class Tour {
   Result<void> start();
   Result<void> finish();
   void print_line();
+  void take_times(const std::string& answer);
   std::uint64_t done() const { return crew_.total_progress("client"); }
 
   const Options& options_;
@@ -50,6 +54,7 @@ class Tour {
   unsigned moved_ = 0;
   Clock::time_point began_{}, next_line_{};
   double seconds_ = 0;
+  std::map<std::string, std::vector<double>> steps_;  // ms
 };
 
 Result<void> Tour::start() {
@@ -87,6 +92,19 @@ void Tour::print_line() {
   std::fflush(stdout);
 }
 
+/// What the processes and agents say of the steps of a move.
+void Tour::take_times(const std::string& answer) {
+  const auto document = nlohmann::json::parse(answer, nullptr, false);
+  if (document.is_discarded() || !document.contains("migration")) return;
+  const auto& migration = document["migration"];
+  for (const char* step : kSteps) {
+    const auto found = migration.find(std::string(step) + "_us");
+    if (found != migration.end() && found->is_number()) {
+      steps_[step].push_back(found->get<double>() / 1e3);
+    }
+  }
+}
+
 Result<void> Tour::run() {
   if (auto started = start(); !started) return started;
   began_ = next_line_ = Clock::now();
@@ -97,6 +115,7 @@ Result<void> Tour::run() {
       auto moved = conductor_.godwit(nodes.front(), {"migrate", kBank, nodes[place_], "--json"});
       if (!moved) return tl::make_unexpected(moved.error());
       ++moved_;
+      take_times(*moved);
     }
     const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                           std::chrono::duration<double>(options_.pause));
@@ -134,6 +153,12 @@ int Tour::judge() {
   }
   std::sort(blackouts.ms.begin(), blackouts.ms.end());
   const bool sound = broken == 0 && executed == issued;
+  nlohmann::json steps;
+  for (const char* step : kSteps) {
+    std::vector<double>& all = steps_[step];
+    std::sort(all.begin(), all.end());
+    steps[step] = Blackouts{all}.quantile(0.5);
+  }
   if (options_.json) {
     const nlohmann::json report = {{"moves", moved_},
                                    {"state_bytes", options_.state},
@@ -147,6 +172,7 @@ int Tour::judge() {
                                    {"blackout_p50_ms", blackouts.quantile(0.5)},
                                    {"blackout_p99_ms", blackouts.quantile(0.99)},
                                    {"blackout_worst_ms", blackouts.quantile(1)},
+                                   {"steps_ms", steps},
                                    {"slowest_call_elsewhere_ms", slowest},
                                    {"sound", sound}};
     std::printf("%s\n", report.dump(2).c_str());

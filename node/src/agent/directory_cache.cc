@@ -16,9 +16,11 @@ constexpr auto kRetry = 500ms;
 // A process that asks for ever new names that nobody holds must not fill the memory with watches.
 constexpr std::size_t kMaxAbsentWatched = 10'000;
 
+// To whoever talks to it. One that begins to move does not look different to them, and they are not
+// told of it: their waking would take the time in which it moves.
 bool same(const KnownEndpoint& a, const KnownEndpoint& b) {
-  return a.id() == b.id() && a.record.state() == b.record.state() &&
-         a.record.epoch() == b.record.epoch() &&
+  const bool same_state = a.record.state() == b.record.state() || (a.alive() && b.alive());
+  return a.id() == b.id() && same_state && a.record.epoch() == b.record.epoch() &&
          a.record.engine_address() == b.record.engine_address();
 }
 
