@@ -1,4 +1,5 @@
 // The bank: a movable server whose state is a row of pages and an account for each client.
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -67,7 +68,9 @@ class Bank final : public godwit::State {
     if (operation.number > last + 1) verdict = Verdict::missing;
     last = std::max(last, operation.number);
     clients_ = std::max<std::size_t>(clients_, operation.client + 1);
-    if (ledger_) ledger_->execute(operation.client, operation.number, verdict == Verdict::ok);
+    if (ledger_) {
+      ledger_->execute(operation.client, operation.number, tenure_, verdict == Verdict::ok);
+    }
     // Every operation changes a page, as a store would.
     touch((operation.number * 2654435761u + operation.client) % pages_, operation.number);
     return {verdict, static_cast<std::uint32_t>(::getpid()), operation.number, last, life_};
@@ -104,7 +107,8 @@ class Bank final : public godwit::State {
   std::uint64_t unsaved() const override { return unsaved_ * kPage; }
   Result<void> save_rest(godwit::StateWriter& out) override {
     while (unsaved_ != 0) save_one(out);
-    out.put(kLifeRecord, std::as_bytes(std::span(&life_, 1)));
+    const std::array life{life_, tenure_ + 1};
+    out.put(kLifeRecord, std::as_bytes(std::span(life)));
     if (format_ == 1) {
       std::vector<std::uint64_t> numbers;
       for (std::size_t i = 0; i < clients_; ++i) numbers.push_back(accounts_[i].last);
@@ -118,8 +122,9 @@ class Bank final : public godwit::State {
     if (version > format_) {
       return godwit::fail(godwit::Errc::version_mismatch, "another format, of a newer build");
     }
-    if (kind == kLifeRecord && record.size() == sizeof life_) {
-      std::memcpy(&life_, record.data(), record.size());
+    if (kind == kLifeRecord && record.size() == sizeof life_ + sizeof tenure_) {
+      std::memcpy(&life_, record.data(), sizeof life_);
+      std::memcpy(&tenure_, record.data() + sizeof life_, sizeof tenure_);
       open_ledger();
       return {};
     }
@@ -149,7 +154,7 @@ class Bank final : public godwit::State {
     memory_.assign(pages_ * kPage, std::byte{0});
     accounts_ = {};
     clients_ = 0;
-    life_ = 0;
+    life_ = tenure_ = 0;
     ledger_.reset();
     dirty_.assign(pages_, false);
     unsaved_ = 0;
@@ -188,6 +193,7 @@ class Bank final : public godwit::State {
   const std::string ledgers_;
   const std::uint32_t format_;
   std::uint64_t life_ = 0;
+  std::uint64_t tenure_ = 0;  // how often it has moved
   std::unique_ptr<Ledger> ledger_;
   std::vector<std::byte> memory_;
   std::array<Account, kMaxClients> accounts_{};
@@ -220,7 +226,7 @@ int run_bank(const Options& options) {
     if (!std::exchange(said, true)) WorkerLine("ready").say();
   };
   const auto told_to_finish = [&] {
-    if (options.unattended) return false;
+    if (options.tester != 0) return ::kill(options.tester, 0) != 0;
     const auto command = read_command();
     return command.closed || command.line == "finish";
   };

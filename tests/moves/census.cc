@@ -1,9 +1,11 @@
 #include "census.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 
 namespace moves {
@@ -12,8 +14,15 @@ namespace {
 
 /// The words of a file of /proc that ends each with a NUL.
 std::vector<std::string> words_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {};
+  std::string text;
+  char buffer[4096];
+  // An error is the end of the process.
+  for (ssize_t got; (got = ::read(fd, buffer, sizeof buffer)) > 0;) {
+    text.append(buffer, static_cast<std::size_t>(got));
+  }
+  ::close(fd);
   std::vector<std::string> words;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\0', at), text.size());
@@ -23,7 +32,7 @@ std::vector<std::string> words_of(const std::filesystem::path& path) {
   return words;
 }
 
-/// "/tmp/godwit-x/north.run" -> "north"
+/// ".../north.run" -> "north"
 std::string node_of(const std::filesystem::path& run_directory) {
   return run_directory.stem().string();
 }
@@ -34,7 +43,9 @@ std::vector<BankProcess> find_banks(const std::string& folder) {
   constexpr std::string_view kRun = "GODWIT_RUN=";
   std::vector<BankProcess> found;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+  std::filesystem::directory_iterator entries("/proc", error);
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    const auto& entry = *entries;
     const pid_t pid = std::atoi(entry.path().filename().c_str());
     if (pid <= 0) continue;
     const auto command = words_of(entry.path() / "cmdline");
@@ -55,8 +66,11 @@ std::vector<BankProcess> find_banks(const std::string& folder) {
 std::size_t open_descriptors(pid_t pid) {
   std::error_code error;
   std::filesystem::directory_iterator entries("/proc/" + std::to_string(pid) + "/fd", error);
-  if (error) return 0;
-  return static_cast<std::size_t>(std::distance(entries, std::filesystem::directory_iterator()));
+  std::size_t count = 0;
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    ++count;
+  }
+  return count;
 }
 
 }  // namespace moves

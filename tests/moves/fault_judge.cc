@@ -1,5 +1,6 @@
 // FaultStage: what the ledgers and the clients prove.
 #include <cstdio>
+#include <utility>
 
 #include "fault_stage.h"
 
@@ -24,13 +25,15 @@ void FaultStage::judge_ledgers(std::vector<std::string>& evidence) {
   for (const std::uint64_t life : Ledger::lives(ledger_folder())) {
     const Ledger* book = ledger(life);
     if (book == nullptr) continue;
-    auto& known = unsound_[life];
-    const std::uint64_t unsound = book->unsound();
-    if (unsound > known) {
-      evidence.push_back(std::to_string(unsound - known) +
-                         " operations reached the bank again, or out of order");
+    auto& [unsound, outdated] = judged_faults_[life];
+    if (const auto now = book->unsound(); now > std::exchange(unsound, now)) {
+      evidence.push_back("operations reached the bank again, or out of order: " +
+                         std::to_string(now));
     }
-    known = unsound;
+    if (const auto now = book->outdated(); now > std::exchange(outdated, now)) {
+      evidence.push_back("an old copy of the bank served beside the new one: " +
+                         std::to_string(now) + " operations");
+    }
     for (std::uint32_t client = 0; client < kMaxClients; ++client) {
       const Ledger::Account account = book->account(client);
       if (account.executed == account.last || !doubled_.insert({life, client}).second) continue;

@@ -28,6 +28,8 @@ constexpr Planted kPlanted[] = {
     {"duplicates-not-moved", "", 60},
 };
 
+constexpr auto kLook = std::chrono::milliseconds(500);
+
 /// Plays the case once; what was found, empty if nothing.
 Result<std::string> attempt(FaultStage& stage, const FaultCase& fault_case) {
   const auto owner = stage.owner();
@@ -39,8 +41,15 @@ Result<std::string> attempt(FaultStage& stage, const FaultCase& fault_case) {
   FaultPlay play(stage, fault_case, (*owner)->node, nodes[(at + 1) % nodes.size()],
                  nodes[(at + 2) % nodes.size()]);
   auto ran = play.run();
-  // What breaks a promise may also keep clients from going on.
+  // What breaks a promise may also keep clients from going on: it is looked for before they are
+  // waited for.
   auto evidence = stage.new_evidence();
+  const auto limit = Clock::now() + kLook;
+  while (evidence.empty() && ran && Clock::now() < limit) {
+    ran = stage.conductor().crew().run_until(
+        [until = Clock::now() + kLook / 10] { return Clock::now() > until; }, kLook * 10);
+    evidence = stage.new_evidence();
+  }
   if (evidence.empty() && ran) {
     ran = stage.settle(false);
     evidence = stage.new_evidence();

@@ -1,4 +1,6 @@
 // FaultStage: how it is set up for each ground.
+#include <unistd.h>
+
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -25,7 +27,7 @@ std::string write_configuration(const TemporaryDirectory& folder, Ground ground,
        << ms(limits.blackout) << "\"\n";
   if (ground == Ground::started) {
     file << "[programs." << kProgram << "]\ncommand = [\"" << godwit::local_cluster::this_program()
-         << "\", \"--worker\", \"bank\", \"--unattended\""
+         << "\", \"--worker\", \"bank\", \"--tester\", \"" << ::getpid() << "\""
          << ", \"--state\", \"" << options.state << "\", \"--ledger\", \"" << folder.file("ledgers")
          << "\"]\n";
   }

@@ -1,5 +1,6 @@
 #include "fault_stage.h"
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -17,6 +18,8 @@ using godwit::local_cluster::TemporaryDirectory;
 // A process that was started for a move and is not needed gets SIGTERM, and SIGKILL 2 s later.
 constexpr auto kLeftoverLimit = 2s + kSlack;
 constexpr auto kPause = 20ms;
+// Beside what they had at the beginning: for connections that are being made or given up.
+constexpr std::size_t kMoreDescriptors = 40;
 
 }  // namespace
 
@@ -239,10 +242,25 @@ Result<void> FaultStage::settle(bool may_rebind) {
       return added;
     }
   }
+  if (descriptors_ == 0) descriptors_ = descriptors();
   return make_standbys(*owner);
 }
 
+std::size_t FaultStage::descriptors() {
+  std::size_t most = 0;
+  for (const Worker* each : clients_) most = std::max(most, open_descriptors(each->process.pid()));
+  for (const std::string& node : cluster_.nodes()) {
+    most = std::max(most, open_descriptors(cluster_.agent(node).pid()));
+  }
+  return most;
+}
+
 Result<void> FaultStage::finish() {
+  if (const std::size_t now = descriptors(); now > descriptors_ + kMoreDescriptors) {
+    return godwit::fail(godwit::Errc::no_space,
+                        "a process has " + std::to_string(now) + " descriptors open, and had " +
+                            std::to_string(descriptors_) + " before all the cases");
+  }
   for (Worker* each : clients_) each->process.write_line("finish");
   auto said = conductor_.crew().run_until(
       [&] {

@@ -115,6 +115,8 @@ class FaultStage {
   Result<void> wait_for_leftovers(const Owner& owner);
   Result<void> make_standbys(const Owner& owner);
   bool is_alive(pid_t pid) const;
+  /// The most that an agent or a client has open: sockets, and the memory that it shares.
+  std::size_t descriptors();
   void judge_ledgers(std::vector<std::string>& evidence);
   void judge_clients(bool nodes_may_be_lost, std::vector<std::string>& evidence);
   void judge_death(const godwit::local_cluster::WorkerLine& death,
@@ -134,9 +136,11 @@ class FaultStage {
   std::set<pid_t> known_banks_;
   std::map<std::uint64_t, std::unique_ptr<Ledger>> ledgers_;
   std::map<const Worker*, std::size_t> judged_;  // lines of clients
-  std::map<std::uint64_t, std::uint64_t> unsound_;
+  // By life: operations out of order, and of old copies.
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> judged_faults_;
   std::set<std::pair<std::uint64_t, std::uint32_t>> doubled_;
   unsigned banks_started_ = 0;
+  std::size_t descriptors_ = 0;  // when all was well for the first time
 };
 
 }  // namespace moves

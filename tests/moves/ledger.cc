@@ -21,6 +21,8 @@ struct Ledger::Page {
   // other.
   std::atomic<std::uint64_t> accounts[kMaxClients];
   std::atomic<std::uint64_t> unsound;
+  std::atomic<std::uint64_t> tenure;  // the latest
+  std::atomic<std::uint64_t> outdated;
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "shared between processes");
 
@@ -44,8 +46,13 @@ Ledger::~Ledger() {
   ::munmap(page_, sizeof(Page));
 }
 
-void Ledger::execute(std::uint32_t client, std::uint64_t number, bool sound) noexcept {
+void Ledger::execute(std::uint32_t client, std::uint64_t number, std::uint64_t tenure,
+                     bool sound) noexcept {
   if (!sound) page_->unsound.fetch_add(1);
+  std::uint64_t latest = page_->tenure.load();
+  while (latest < tenure && !page_->tenure.compare_exchange_weak(latest, tenure)) {
+  }
+  if (latest > tenure) page_->outdated.fetch_add(1);
   auto& account = page_->accounts[client];
   std::uint64_t now = account.load();
   std::uint64_t next;
@@ -62,6 +69,10 @@ Ledger::Account Ledger::account(std::uint32_t client) const noexcept {
 
 std::uint64_t Ledger::unsound() const noexcept {
   return page_->unsound.load();
+}
+
+std::uint64_t Ledger::outdated() const noexcept {
+  return page_->outdated.load();
 }
 
 std::vector<std::uint64_t> Ledger::lives(const std::string& folder) {

@@ -31,11 +31,16 @@ class Ledger {
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
-  void execute(std::uint32_t client, std::uint64_t number, bool sound) noexcept;
+  /// `tenure`: how often the bank had moved when this copy of it began to serve. A copy that
+  /// executes after a later one has is a second owner.
+  void execute(std::uint32_t client, std::uint64_t number, std::uint64_t tenure,
+               bool sound) noexcept;
 
   Account account(std::uint32_t client) const noexcept;
   /// Operations that the bank found to be out of order.
   std::uint64_t unsound() const noexcept;
+  /// Operations that an old copy executed.
+  std::uint64_t outdated() const noexcept;
   std::uint64_t life() const noexcept { return life_; }
 
   /// The lives that have a ledger in the folder.

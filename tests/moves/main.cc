@@ -88,7 +88,7 @@ int parse_and_run(int argc, char** argv) {
   app.add_option("--format", options.format)->group("");
   app.add_option("--to", options.to)->group("");
   app.add_flag("--may-die", options.may_die)->group("");
-  app.add_flag("--unattended", options.unattended)->group("");
+  app.add_option("--tester", options.tester)->group("");
   app.add_option("--think", options.think)->group("");
   app.add_option("--ledger", options.ledger)->group("");
   CLI11_PARSE(app, argc, argv);

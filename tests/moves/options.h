@@ -46,12 +46,12 @@ struct Options {
   std::string transport;
   unsigned index = 0;
   bool stand_by = false;
-  unsigned format = 1;      // bank: of its state; 2 stands for a newer build
-  std::string to = kBank;   // client: whom it calls
-  bool may_die = false;     // client: the bank may lose its memory
-  bool unattended = false;  // bank: nobody talks to it by its standard input
-  unsigned think = 0;       // client: microseconds between two operations
-  std::string ledger;       // bank: folder of the ledgers; empty: none
+  unsigned format = 1;     // bank: of its state; 2 stands for a newer build
+  std::string to = kBank;  // client: whom it calls
+  bool may_die = false;    // client: the bank may lose its memory
+  int tester = 0;          // bank: ends with this process; nobody talks to it by its standard input
+  unsigned think = 0;      // client: microseconds between two operations
+  std::string ledger;      // bank: folder of the ledgers; empty: none
 };
 
 int run_bank(const Options& options);

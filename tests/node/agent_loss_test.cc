@@ -1,10 +1,15 @@
 // Agents that are killed, restarted and stopped, and nodes that are lost.
+#include <godwit/coord/blocking.h>
+#include <godwit/coord/directory.h>
+#include <godwit/coord/local_coordinator.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "admin_client.h"
 #include "agent/tcp_socket.h"
 #include "godwit/fabric/address.h"
+#include "godwit/godwit.h"
 #include "node/agent_fixture.h"
 
 namespace godwit::node_tests {
@@ -226,6 +231,61 @@ TEST_F(AgentLossTest, AMissingAgentAloneIsNoDeathWhileTheEngineAnswers) {
     ASSERT_TRUE(located);
     EXPECT_EQ(located->state, EndpointState::serving);
   }
+}
+
+// A node that could not be reached, and comes back when others have buried it: what its processes
+// did from now on would be a second life beside that of whoever has the name by then.
+TEST_F(AgentLossTest, AnEndpointThatWasTakenForDeadIsDeadToItsProcess) {
+  const auto one = start_agent("one");
+  ASSERT_TRUE(one);
+  ProcessOptions options;
+  options.runtime_directory = one->run();
+  auto process = Process::attach(options);
+  ASSERT_TRUE(process) << process.error().to_string();
+  auto server = (*process)->bind("demo/server");
+  auto client = (*process)->bind_anonymous("demo");
+  ASSERT_TRUE(server && client);
+  auto remote = client->lookup("demo/server", 5s);
+  ASSERT_TRUE(remote) << remote.error().to_string();
+
+  // The agent stands still; its session ends, and another's judgement is written.
+  ASSERT_EQ(::kill(one->pid(), SIGSTOP), 0);
+  coord::LocalOptions local;
+  local.folder = directory_.substr(directory_.find(':') + 1);
+  auto coordinator = coord::LocalCoordinator::open(std::move(local));
+  ASSERT_TRUE(coordinator);
+  coord::Directory directory(**coordinator);
+  const auto limit = coord::after(10s);
+  const auto bound = coord::blocking::wait<coord::EndpointEntry>(
+      **coordinator, limit,
+      [&](auto done) { directory.resolve("demo", "server", limit, std::move(done)); });
+  ASSERT_TRUE(bound) << bound.error().message;
+  const auto& record = bound->record;
+  const auto dead = coord::blocking::wait<void>(**coordinator, limit, [&](auto done) {
+    directory.mark_dead("demo", record.slot(), record.generation(), record.owner().process(), limit,
+                        std::move(done));
+  });
+  ASSERT_TRUE(dead) << dead.error().message;
+  const auto gone = [&] {
+    const auto node = coord::blocking::wait<coord::NodeEntry>(**coordinator, limit, [&](auto done) {
+      directory.get_node("one", limit, std::move(done));
+    });
+    return !node && node.error().code == coord::Errc::no_node;
+  };
+  for (int i = 0; i < 500 && !gone(); ++i) std::this_thread::sleep_for(10ms);
+  ASSERT_EQ(::kill(one->pid(), SIGCONT), 0);
+
+  const auto received = server->receive_request(kPatience);
+  ASSERT_FALSE(received);
+  EXPECT_EQ(received.error().code, Errc::endpoint_died) << received.error().to_string();
+  EXPECT_EQ(server->receive(0ms).error().code, Errc::endpoint_died);
+  EXPECT_EQ(server->lookup("demo/server", 5s).error().code, Errc::not_found);
+  const auto called = client->call(*remote, bytes_of("hello"), 5s);
+  ASSERT_FALSE(called);
+  EXPECT_EQ(called.error().code, Errc::endpoint_died) << called.error().to_string();
+  EXPECT_EQ(called.error().outcome, Outcome::not_executed);
+  // The process itself lives on, and the name is free.
+  EXPECT_TRUE((*process)->bind("demo/server"));
 }
 
 }  // namespace
