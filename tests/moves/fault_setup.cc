@@ -41,7 +41,7 @@ StageLimits StageLimits::of(Ground ground) {
   if (ground == Ground::zookeeper || ground == Ground::ensemble) {
     // Of a server that counts in half seconds, and of an election.
     limits.session = ground == Ground::ensemble ? 3s : 1500ms;
-    limits.prepare = 6s;
+    limits.prepare = 3 * kPrepare;
     limits.blackout = 5s;
   }
   return limits;

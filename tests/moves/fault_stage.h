@@ -26,8 +26,10 @@ namespace moves {
 /// For a busy machine, beside what the protocol takes.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr auto kSlack = std::chrono::seconds(15);
+inline constexpr auto kPrepare = std::chrono::seconds(8);  // to start a program takes its time
 #else
 inline constexpr auto kSlack = std::chrono::seconds(5);
+inline constexpr auto kPrepare = std::chrono::seconds(2);
 #endif
 
 /// Limits of the agents on the stage, short enough to wait for in each case.
@@ -35,7 +37,7 @@ struct StageLimits {
   std::chrono::milliseconds session{600};
   std::chrono::milliseconds node_grace{500};
   std::chrono::milliseconds reattach{1000};
-  std::chrono::milliseconds prepare{2000};
+  std::chrono::milliseconds prepare = kPrepare;
   std::chrono::milliseconds blackout{1000};
 
   static StageLimits of(Ground ground);
