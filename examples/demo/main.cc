@@ -108,8 +108,9 @@ int parse_and_run(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "how long the traffic runs, all transports together")
       ->check(CLI::Range(0.5, 3600.0))
       ->capture_default_str();
-  app.add_option("--moves", options.moves, "how often each of the two servers that move does so")
-      ->check(CLI::Range(1, 1000))
+  app.add_option("--moves", options.moves,
+                 "how often each of the two servers that move does so; 0 leaves that phase out")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   app.add_option("--large-state", options.large_state,
                  "state of the second of them, in MiB; three processes have room for it")

@@ -159,6 +159,10 @@ Result<void> Tour::finish() {
 }  // namespace
 
 Result<void> show_moves(Stage& stage) {
+  if (stage.moves == 0) {
+    stage.report.notes.push_back("no server was moved: --moves 0");
+    return {};
+  }
   std::uint64_t calls = 0, lost = 0, doubled = 0, stale = 0;
   for (const std::uint32_t mebibytes : {1u, stage.large_state}) {
     stage.live.begin("a server with " + std::to_string(mebibytes) + " MiB moves under load");
