@@ -83,11 +83,12 @@ Result<void> take_moves(const toml::node& value, std::string_view source,
   const auto* table = value.as_table();
   if (table == nullptr) return wants(source, value, "moves", "a table");
   for (const auto& [key, entry] : *table) {
+    const std::string_view name = key.str();
     const auto found = std::find_if(kMoveKeys.begin(), kMoveKeys.end(),
-                                    [&](const Key& known) { return known.name == key.str(); });
+                                    [&](const Key& known) { return known.name == name; });
     if (found == kMoveKeys.end()) {
       return fail(Errc::invalid_argument,
-                  place_of(source, key.source()) + "unknown key '" + std::string(key.str()) +
+                  place_of(source, key.source()) + "unknown key '" + std::string(name) +
                       "' of moves; its keys are prepare_limit, blackout_limit");
     }
     const auto* text = entry.as_string();
