@@ -81,8 +81,10 @@ Result<std::string> Tour::godwit(std::vector<std::string> arguments) {
   std::string output;
   const auto ended = crew_.run_until(
       [&] {
+        // Asked first: what it has printed before its end is read after that.
+        const bool over = command->ended().has_value();
         while (auto line = command->next_line()) output += *line + "\n";
-        return command->ended().has_value();
+        return over;
       },
       kLimit);
   if (!ended) return tl::make_unexpected(ended.error());
