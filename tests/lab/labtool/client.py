@@ -166,7 +166,7 @@ class Lab:
         parts = machine.prepare(nodes)
         self.state.mkdir(parents=True, exist_ok=True)
         say(f"starting {nodes} guests ({parts.accelerator}, Linux {parts.kernel.version}, "
-            f"{machine.MEMORY_MIB} MiB and {machine.PROCESSORS} processors each)")
+            f"{machine.MEMORY_MIB} MiB and {parts.processors} processors each)")
         owner_read, self._owner_write = os.pipe() if owned else (-1, -1)
         with open(self.state / "supervisor.log", "wb") as log:
             process = subprocess.Popen(

@@ -16,6 +16,7 @@ class Port:
     def __init__(self, node: int, sock: socket.socket) -> None:
         self.node, self.socket = node, sock
         self.received, self.queued = bytearray(), bytearray()
+        self.waits = False  # for its socket to take more
         self.dropped = 0
 
 
@@ -95,7 +96,7 @@ class Switch:
             pass
         except ConnectionError:
             port.queued.clear()
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if port.queued else 0)
-        if port.node in self._ports:
-            self._selector.modify(port.socket, events,
-                                  lambda found: self._ready(port, found))
+        if port.waits != bool(port.queued) and port.node in self._ports:
+            port.waits = bool(port.queued)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if port.waits else 0)
+            self._selector.modify(port.socket, events, lambda found: self._ready(port, found))
