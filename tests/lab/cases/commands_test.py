@@ -48,7 +48,7 @@ def test_several_at_once(cluster: Cluster) -> None:
 def test_a_reader_that_stops_holds_up_nobody_else(cluster: Cluster) -> None:
     command = [sys.executable, str(TOOL), "run", "1", "yes"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                          env={**os.environ, "GODWIT_LAB_STATE": str(cluster.lab.state)}) as stuck:
+                          env=cluster.environment) as stuck:
         assert stuck.stdout and stuck.stdout.readline() == b"y\n"
         assert cluster.out(1, "echo still") == "still"
         stuck.kill()
@@ -65,7 +65,7 @@ def test_an_interrupt_reaches_the_command(cluster: Cluster) -> None:
     command = [sys.executable, str(TOOL), "run", "1",
                "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-                          env={**os.environ, "GODWIT_LAB_STATE": str(cluster.lab.state)}) as tool:
+                          env=cluster.environment) as tool:
         assert tool.stdout and tool.stdout.readline() == "ready\n"
         tool.send_signal(signal.SIGINT)
         assert tool.communicate(timeout=30)[0] == "caught\n"
@@ -73,6 +73,7 @@ def test_an_interrupt_reaches_the_command(cluster: Cluster) -> None:
 
 
 def test_nodes_write_nothing_on_the_host(cluster: Cluster) -> None:
+    cluster.need_guests()
     name = f"godwit-lab-{os.getpid()}"
     for folder in ("/usr", "/tmp", "/run"):
         assert cluster.run(1, f"echo one >{folder}/{name}").status == 0, folder
@@ -82,6 +83,7 @@ def test_nodes_write_nothing_on_the_host(cluster: Cluster) -> None:
 
 
 def test_a_new_build_is_seen(cluster: Cluster) -> None:
+    cluster.need_guests()
     path = BUILD / "seen"
     for text in ("old", "newer, and longer"):
         path.unlink(missing_ok=True)

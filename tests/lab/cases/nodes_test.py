@@ -6,6 +6,7 @@ from labtool.cluster import Cluster
 
 
 def test_a_killed_node_comes_back_as_new(cluster: Cluster) -> None:
+    cluster.need_guests()
     cluster.out(2, "touch /tmp/of-before /etc/of-before")
     running = cluster.start(2, "sleep 1000")
     cluster.wait_until(lambda: cluster.run(2, "pidof sleep").status == 0, "it runs")
@@ -21,6 +22,7 @@ def test_a_killed_node_comes_back_as_new(cluster: Cluster) -> None:
 
 
 def test_a_paused_node_stands_still(cluster: Cluster) -> None:
+    cluster.need_guests()
     cluster.start(2, "while :; do cat /proc/uptime >/tmp/beat; sleep 0.2; done")
     cluster.wait_until(lambda: cluster.run(2, "cat /tmp/beat").stdout, "it beats")
     uptime = float(cluster.out(2, "cut -d' ' -f1 /proc/uptime"))
@@ -39,6 +41,7 @@ def test_a_paused_node_stands_still(cluster: Cluster) -> None:
 
 
 def test_kernels_had_nothing_to_complain_of(cluster: Cluster) -> None:
+    cluster.need_guests()
     for node in (1, 2):
         log = cluster.out(node, "dmesg")
         bad = [line for line in log.splitlines()

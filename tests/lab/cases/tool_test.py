@@ -24,8 +24,10 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def another_lab(cluster: Cluster, *arguments: str, idle: str = "600") -> Iterator[tuple[Any, dict[str, Any]]]:
+def another_lab(cluster: Cluster, *arguments: str,
+                idle: str = "600") -> Iterator[tuple[Any, dict[str, Any]]]:
     """Starts a lab by a tool of its own; yields that tool's process and what the lab says."""
+    cluster.need_guests()
     shutil.rmtree(STATE, ignore_errors=True)
     environment = {**os.environ, "GODWIT_LAB_STATE": str(STATE), "GODWIT_LAB_IDLE": idle}
     lab = Lab(STATE)

@@ -15,8 +15,8 @@ import traceback
 
 sys.path.insert(0, "/run/lab")
 from command import Command  # noqa: E402
-from frames import (CREDIT, EXIT, HELLO, REQUEST, RESIZE, SIGNAL, STDIN, Decoder, Frame,  # noqa: E402
-                    json_frame)
+from frames import (  # noqa: E402
+    CREDIT, EXIT, HELLO, REQUEST, RESIZE, SIGNAL, STDIN, Decoder, Frame, json_frame)
 from node import set_up  # noqa: E402
 
 
@@ -135,7 +135,6 @@ class Agent:
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_NOFILE, (65536, 65536))
-    os.setsid() if os.getsid(0) != os.getpid() else None
     facts = set_up()
     agent = Agent()
     agent.port.send(json_frame(0, HELLO, facts))

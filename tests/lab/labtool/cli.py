@@ -2,16 +2,21 @@
 import fcntl
 import os
 import re
+import shutil
 import signal
 import struct
 import sys
 import termios
 import tty
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any, Optional, Union
 
 from labtool.client import IDLE_SECONDS, Execution, Lab
 from labtool.frames import RESIZE, SIGNAL, STDOUT, json_frame, number_frame
-from labtool.places import STATE, LabError, Unavailable, say
+from labtool.hosts import Hosts, read
+from labtool.places import HOSTS, STATE, LabError, say
+
+AnyLab = Union[Lab, Hosts]
 
 USAGE = """usage: ./dev lab VERB [arguments]
 
@@ -21,7 +26,8 @@ USAGE = """usage: ./dev lab VERB [arguments]
                         One argument is for the shell, several are a program and its arguments
   shell NODE            a shell on a terminal
   status                what runs
-  cut A B [--one-way]   let nothing pass between two nodes (or from A to B only); `cut A`: all of A's
+  cut A B [--one-way]   let nothing pass between two nodes (or from A to B only); `cut A`: from
+                        and to all others
   heal [A B]            undo cuts, and without arguments `slow` too
   slow NODE NETEM...    delay, lose or limit what a node sends, as `slow 1 delay 5ms loss 1%` (tc
                         netem); `slow NODE off`
@@ -29,6 +35,8 @@ USAGE = """usage: ./dev lab VERB [arguments]
   start NODE            start it again, with nothing of what it was
   pause NODE            let it stand still while time goes by; `resume NODE`
   down                  end all guests
+  use FILE | use guests
+                        take your own machines for nodes, over ssh (docs/rdma.md), or guests again
   test [-k WORD] [-l]   run the tests of tests/lab/cases in a lab of their own
 
 NODE is 1 or node1. Node N is 10.77.0.N and nodeN to the others; its RDMA device is rxe0.
@@ -54,9 +62,12 @@ def command_of(arguments: list[str]) -> list[str]:
     return ["/bin/sh", "-c", arguments[0]] if len(arguments) == 1 else arguments
 
 
-def run(lab: Lab, arguments: list[str]) -> int:
+def run(lab: AnyLab, arguments: list[str]) -> int:
     if len(arguments) < 2:
         raise LabError("run NODE COMMAND")
+    if isinstance(lab, Hosts):
+        line = lab.command(node_number(arguments[0]), command_of(arguments[1:]), os.getcwd())
+        os.execvp(line[0], line)
     execution = Execution(lab, {"node": node_number(arguments[0]), "cwd": os.getcwd(),
                                 "argv": command_of(arguments[1:])}, write, stdin=0)
     interrupted = False
@@ -78,9 +89,12 @@ def terminal_size() -> tuple[int, int]:
     return rows, columns
 
 
-def shell(lab: Lab, arguments: list[str]) -> int:
+def shell(lab: AnyLab, arguments: list[str]) -> int:
     if len(arguments) != 1:
         raise LabError("shell NODE")
+    if isinstance(lab, Hosts):
+        line = lab.command(node_number(arguments[0]), ["/bin/bash", "-l"], os.getcwd(), True)
+        os.execvp(line[0], line)
     if not sys.stdin.isatty():
         raise LabError("shell needs a terminal; use run")
     node = node_number(arguments[0])
@@ -98,7 +112,9 @@ def shell(lab: Lab, arguments: list[str]) -> int:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
-def up(lab: Lab, arguments: list[str]) -> int:
+def up(lab: AnyLab, arguments: list[str]) -> int:
+    if isinstance(lab, Hosts):
+        return status(lab, [])
     nodes = int(arguments[0]) if arguments and arguments[0].isdigit() else 2
     if lab.is_up():
         running = len(lab.ask("status")["nodes"])
@@ -113,10 +129,10 @@ def up(lab: Lab, arguments: list[str]) -> int:
     return 0
 
 
-def status(lab: Lab, _: list[str]) -> int:
+def status(lab: AnyLab, _: list[str]) -> int:
     facts = lab.ask("status")
     for number, node in facts["nodes"].items():
-        text = f"node{number} (10.77.0.{number}): {node['state']}"
+        text = f"node{number} ({node['address']}): {node['state']}"
         if node["detail"]:
             text += f", {node['detail']}"
         if node["boot"]:
@@ -129,7 +145,7 @@ def status(lab: Lab, _: list[str]) -> int:
     return 0
 
 
-def links(lab: Lab, arguments: list[str]) -> list[tuple[int, int]]:
+def links(lab: AnyLab, arguments: list[str]) -> list[tuple[int, int]]:
     one_way = "--one-way" in arguments
     nodes = [node_number(text) for text in arguments if text != "--one-way"]
     if len(nodes) == 1:
@@ -142,12 +158,12 @@ def links(lab: Lab, arguments: list[str]) -> list[tuple[int, int]]:
     return found if one_way else found + [(b, a) for a, b in found]
 
 
-def cut(lab: Lab, arguments: list[str]) -> int:
+def cut(lab: AnyLab, arguments: list[str]) -> int:
     lab.ask("cut", links=links(lab, arguments))
     return 0
 
 
-def heal(lab: Lab, arguments: list[str]) -> int:
+def heal(lab: AnyLab, arguments: list[str]) -> int:
     lab.ask("heal", links=links(lab, arguments) if arguments else [])
     if not arguments:
         for number, node in lab.ask("status")["nodes"].items():
@@ -156,22 +172,23 @@ def heal(lab: Lab, arguments: list[str]) -> int:
     return 0
 
 
-def slow(lab: Lab, arguments: list[str]) -> int:
+def slow(lab: AnyLab, arguments: list[str]) -> int:
     if len(arguments) < 2:
         raise LabError("slow NODE NETEM..., as slow 1 delay 5ms")
     node, netem = node_number(arguments[0]), arguments[1:]
+    interface = lab.ask("status")["nodes"][str(node)]["interface"]
     if netem == ["off"]:
-        lab.run(node, "tc qdisc del dev eth0 root 2>/dev/null || true", check=True)
+        lab.run(node, f"tc qdisc del dev {interface} root netem 2>/dev/null; true", check=True)
     else:
         # Its queue must hold what is on the way, or a delay is a limit of the bandwidth as well.
-        result = lab.run(node, ["tc", "qdisc", "replace", "dev", "eth0", "root", "netem",
+        result = lab.run(node, ["tc", "qdisc", "replace", "dev", interface, "root", "netem",
                                 "limit", "100000", *netem])
         if result.status != 0:
             raise LabError(f"node{node}: {result.stderr.strip()}")
     return 0
 
 
-def start(lab: Lab, arguments: list[str]) -> int:
+def start(lab: AnyLab, arguments: list[str]) -> int:
     node = one_node("start", arguments)
     lab.ask("start", node=node)
     facts: dict[str, Any] = lab.ask("wait")["nodes"][str(node)]
@@ -186,34 +203,54 @@ def one_node(verb: str, arguments: list[str]) -> int:
     return node_number(arguments[0])
 
 
-def down(lab: Lab, _: list[str]) -> int:
-    say("down" if lab.down() else "no lab was up")
+def down(lab: AnyLab, _: list[str]) -> int:
+    if isinstance(lab, Hosts):
+        heal(lab, [])
+        say("healed; the machines are yours, and stay up")
+    else:
+        say("down" if lab.down() else "no lab was up")
     return 0
+
+
+def use(_: AnyLab, arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        raise LabError("use FILE, or use guests")
+    if arguments[0] == "guests":
+        HOSTS.unlink(missing_ok=True)
+        return 0
+    read(Path(arguments[0]))
+    HOSTS.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(arguments[0], HOSTS)
+    return status(Hosts(HOSTS), [])
+
+
+def open_lab() -> AnyLab:
+    """The lab that the verbs mean. Tests tell their scripts by the environment which it is."""
+    if "GODWIT_LAB_STATE" in os.environ:
+        return Lab(Path(os.environ["GODWIT_LAB_STATE"]))
+    path = Path(os.environ.get("GODWIT_LAB_HOSTS", HOSTS))
+    return Hosts(path) if path.exists() else Lab(STATE)
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("help", [])
-    lab = Lab(STATE)
-    if "GODWIT_LAB_STATE" in os.environ:  # Set for test scripts: the lab they run in.
-        lab = Lab(type(STATE)(os.environ["GODWIT_LAB_STATE"]))
     verbs = {"up": up, "run": run, "shell": shell, "status": status, "cut": cut, "heal": heal,
-             "slow": slow, "start": start, "down": down}
+             "slow": slow, "start": start, "down": down, "use": use}
     try:
         if verb in ("help", "-h", "--help"):
             print(USAGE, end="")
             return 0
+        if verb not in (*verbs, "kill", "pause", "resume", "test"):
+            raise LabError(f"unknown verb '{verb}'; ./dev lab help")
+        lab = open_lab()
         if verb in ("kill", "pause", "resume"):
             lab.ask(verb, node=one_node(verb, rest))
             return 0
         if verb == "test":
             from labtool import testing
-            return testing.main(rest)
-        if verb not in verbs:
-            raise LabError(f"unknown verb '{verb}'; ./dev lab help")
+            return testing.main(rest, lab if isinstance(lab, Hosts) else None)
         return verbs[verb](lab, rest)
-    except Unavailable as error:
-        say(str(error))
     except LabError as error:
         say(str(error))
     except BrokenPipeError:

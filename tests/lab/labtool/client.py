@@ -56,7 +56,7 @@ class Execution:
                 self._selector.register(self._stdin, selectors.EVENT_READ)
             elif watched and not wanted:
                 self._selector.unregister(self._stdin)
-        except PermissionError:  # A plain file, or /dev/null: always ready, so not to be waited for.
+        except PermissionError:  # A plain file or /dev/null: always ready, never waited for.
             while self._stdin is not None and self._credit > 0:
                 self._read_input()
 
@@ -162,7 +162,7 @@ class Lab:
         return result
 
     def up(self, nodes: int, owned: bool = False) -> dict[str, Any]:
-        """Starts the guests and waits until they can be used. An owned lab ends with this process."""
+        """Starts the guests and waits until they can be used. If owned, it ends with us."""
         parts = machine.prepare(nodes)
         self.state.mkdir(parents=True, exist_ok=True)
         say(f"starting {nodes} guests ({parts.accelerator}, Linux {parts.kernel.version}, "

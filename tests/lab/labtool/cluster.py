@@ -3,10 +3,10 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any, Callable, NoReturn, Optional
+from typing import Any, Callable, NoReturn, Optional, Union
 
 from labtool.client import Lab, Result
+from labtool.hosts import Hosts
 from labtool.places import PROJECT, LabError
 
 TOOL = PROJECT / "tests" / "lab" / "lab"
@@ -23,12 +23,12 @@ def skip(reason: str) -> NoReturn:
 class Background:
     """A command that runs in a node while the test goes on."""
 
-    def __init__(self, state: Path, node: int, command: str) -> None:
+    def __init__(self, environment: dict[str, str], node: int, command: str) -> None:
         self.node, self.command = node, command
         self._process = subprocess.Popen(
             [sys.executable, str(TOOL), "run", str(node), command], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "GODWIT_LAB_STATE": str(state)})
+            env=environment)
 
     def wait(self, timeout: float = 60) -> Result:
         try:
@@ -48,10 +48,27 @@ class Background:
 
 
 class Cluster:
-    def __init__(self, lab: Lab) -> None:
-        self.lab, self._slowed = lab, set()  # type: Lab, set[int]
+    def __init__(self, lab: Union[Lab, Hosts]) -> None:
+        self.lab, self._slowed = lab, set()  # type: Union[Lab, Hosts], set[int]
         self._background: list[Background] = []
-        self.emulated = lab.ask("status")["accelerator"] == "tcg"
+        status = lab.ask("status")
+        self.emulated = status["accelerator"] == "tcg"
+        self._nodes = status["nodes"]
+        # For programs beside the test: the tool finds this lab by it.
+        self.environment = {**os.environ, "LAB": str(TOOL)}
+        if isinstance(lab, Hosts):
+            self.environment["GODWIT_LAB_HOSTS"] = str(lab.path)
+        else:
+            self.environment["GODWIT_LAB_STATE"] = str(lab.state)
+
+    def address(self, node: int) -> str:
+        return str(self._nodes[str(node)]["address"])
+
+    def interface(self, node: int) -> str:
+        return str(self._nodes[str(node)]["interface"])
+
+    def device(self, node: int) -> str:
+        return str(self._nodes[str(node)]["device"])
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -65,7 +82,7 @@ class Cluster:
 
     def start(self, node: int, command: str) -> Background:
         """Runs a command in the background; it is killed at the test's end."""
-        started = Background(self.lab.state, node, command)
+        started = Background(self.environment, node, command)
         self._background.append(started)
         return started
 
@@ -74,7 +91,7 @@ class Cluster:
         """The command line itself, as a user calls it, on the test's lab."""
         return subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True,
                               text=True, timeout=timeout, check=False,
-                              env={**os.environ, "GODWIT_LAB_STATE": str(self.lab.state)}, **popen)
+                              env=self.environment, **popen)
 
     def wait_until(self, condition: Callable[[], Any], what: str, timeout: float = 30) -> Any:
         deadline = time.monotonic() + timeout
@@ -99,7 +116,8 @@ class Cluster:
 
     def slow(self, node: int, netem: str) -> None:
         self._slowed.add(node)
-        self.lab.run(node, "tc qdisc replace dev eth0 root netem limit 100000 " + netem, check=True)
+        self.lab.run(node, f"tc qdisc replace dev {self.interface(node)} root netem "
+                     f"limit 100000 {netem}", check=True)
 
     def kill(self, node: int) -> None:
         self.lab.ask("kill", node=node)
@@ -118,6 +136,10 @@ class Cluster:
 
     # --- RDMA -------------------------------------------------------------------------------------
 
+    def need_guests(self) -> None:
+        if isinstance(self.lab, Hosts):
+            skip("is about guests, and the nodes are machines of your own")
+
     def need_rdma(self) -> None:
         for number, node in self.lab.ask("status")["nodes"].items():
             if node.get("rxe"):
@@ -125,15 +147,17 @@ class Cluster:
 
     def rdma_counter(self, node: int, name: str) -> int:
         """A counter of the node's device, as rcvd_pkts or sent_pkts."""
-        return int(self.out(node, f"cat /sys/class/infiniband/rxe0/ports/1/hw_counters/{name}"))
+        return int(self.out(node, f"cat /sys/class/infiniband/{self.device(node)}/ports/1/"
+                            f"hw_counters/{name}"))
 
     def perftest(self, program: str, arguments: str, server: int = 1, client: int = 2,
                  timeout: float = 60) -> dict[str, float]:
-        """Runs a program of perftest between two nodes: the columns of its result, by their names."""
-        line = f"timeout {timeout:.0f} {program} -d rxe0 -F {arguments}"
-        waiting = self.start(server, line)
+        """Runs a program of perftest between two nodes: its result's columns, by their names."""
+        line = f"timeout {timeout:.0f} {program} -F {arguments} -d"
+        waiting = self.start(server, f"{line} {self.device(server)}")
         self.wait_listening(server, 18515)
-        result = self.run(client, f"{line} node{server}", timeout + 10)
+        result = self.run(client, f"{line} {self.device(client)} {self.address(server)}",
+                          timeout + 10)
         waiting.wait(30)
         return perftest_result(result)
 
@@ -151,7 +175,7 @@ class Cluster:
             elif node["state"] != "up":
                 self.boot(int(number))
         for node_number in self._slowed:
-            self.run(node_number, "tc qdisc del dev eth0 root")
+            self.run(node_number, f"tc qdisc del dev {self.interface(node_number)} root")
         self._slowed.clear()
 
 
@@ -163,4 +187,5 @@ def perftest_result(result: Result) -> dict[str, float]:
                 .replace("99% percentile", "99%").replace("99.9% percentile", "99.9%").split()
         elif header and line.strip()[:1].isdigit():
             return dict(zip(header, map(float, line.split())))
-    raise AssertionError(f"no result, status {result.status}: {result.stdout[-500:]}{result.stderr}")
+    raise AssertionError(f"no result, status {result.status}: {result.stdout[-500:]}"
+                         f"{result.stderr}")

@@ -20,7 +20,8 @@ class Archive:
     def __init__(self) -> None:
         self._data, self._inode = bytearray(), 0
 
-    def add(self, name: str, mode: int, content: bytes = b"", device: tuple[int, int] = (0, 0)) -> None:
+    def add(self, name: str, mode: int, content: bytes = b"",
+            device: tuple[int, int] = (0, 0)) -> None:
         self._inode += 1
         encoded = name.encode() + b"\0"
         fields = (self._inode, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(encoded), 0)

@@ -90,7 +90,8 @@ def command(parts: Parts, node: int, console: str, control_fd: int, network_fd: 
             "ioeventfd=off"]
     for tag, path in (("host", "/"), ("project", PROJECT), ("modules", parts.kernel.modules)):
         argv += ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly=on,"
-                 "multidevs=remap", "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag},ioeventfd=off"]
+                 "multidevs=remap",
+                 "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag},ioeventfd=off"]
     return argv
 
 

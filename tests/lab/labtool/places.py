@@ -9,6 +9,7 @@ BUILD = Path(os.environ.get("GODWIT_LAB_DIR", PROJECT / "build" / "lab"))
 CACHE = BUILD / "cache"      # kernel, initramfs, what the probe found
 STATE = BUILD / "state"      # of the lab that `up` starts
 TEST_STATE = BUILD / "test"  # of the lab that `test` starts
+HOSTS = BUILD / "hosts"      # what `use` chose: machines instead of guests
 
 MAX_NODES = 4
 

@@ -157,7 +157,8 @@ class Supervisor:
         return {"accelerator": self.parts.accelerator, "kernel": self.parts.kernel.version,
                 "pid": os.getpid(), "cut": sorted(self.switch.cut),
                 "nodes": {n: {"state": node.state, "detail": node.detail, "pid": node.pid,
-                              "boot": node.boot_seconds, **node.facts}
+                              "boot": node.boot_seconds, "address": f"10.77.0.{n}",
+                              "interface": "eth0", "device": "rxe0", **node.facts}
                           for n, node in self.nodes.items()}}
 
     def do_start(self, request: dict[str, Any]) -> None:

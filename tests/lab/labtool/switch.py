@@ -38,7 +38,8 @@ class Switch:
         ours.setblocking(False)
         port = Port(node, ours)
         self._ports[node] = port
-        self._selector.register(ours, selectors.EVENT_READ, lambda events: self._ready(port, events))
+        self._selector.register(ours, selectors.EVENT_READ,
+                                lambda events: self._ready(port, events))
         return theirs
 
     def unplug(self, node: int) -> None:

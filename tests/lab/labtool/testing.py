@@ -6,7 +6,6 @@ $LAB and exits with 77 after `skipped: REASON` where it cannot run.
 """
 import argparse
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
 from labtool.client import Lab
-from labtool.cluster import TOOL, Cluster, Skip
+from labtool.cluster import Cluster, Skip
+from labtool.hosts import Hosts, NotOnHosts
 from labtool.places import PROJECT, TEST_STATE, LabError, Unavailable, say
 from labtool.report import Outcome, closing, write_results
 
@@ -62,8 +62,7 @@ def script(path: Path) -> Callable[[Cluster], None]:
     def run(cluster: Cluster) -> None:
         result = subprocess.run([str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, check=False,
-                                env={**os.environ, "LAB": str(TOOL),
-                                     "GODWIT_LAB_STATE": str(cluster.lab.state)})
+                                env=cluster.environment)
         if result.returncode == 77:
             reasons = [line[9:] for line in result.stdout.splitlines()
                        if line.startswith("skipped: ")]
@@ -89,7 +88,7 @@ def run_case(found: Case, cluster: Cluster, nodes: int) -> Outcome:
         signal.signal(signal.SIGALRM, too_long)
         signal.alarm(found.seconds)
         found.run(cluster)
-    except Skip as reason:
+    except (Skip, NotOnHosts) as reason:
         kind, detail = "skipped", str(reason)
     except Exception:  # Whatever a test raises is its failure.
         kind, detail = "failed", traceback.format_exc().strip()
@@ -102,9 +101,9 @@ def terminate(*_: object) -> None:
     sys.exit(143)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], hosts: Optional[Hosts] = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev lab test")
-    parser.add_argument("-k", metavar="WORD", default="", help="only tests whose name contains WORD")
+    parser.add_argument("-k", metavar="WORD", default="", help="tests whose name contains WORD")
     parser.add_argument("-l", "--list", action="store_true", help="only print the tests' names")
     parser.add_argument("--nodes", type=int, default=2, help="guests in the lab (2)")
     options = parser.parse_args(arguments)
@@ -117,6 +116,9 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     outcomes: list[Outcome] = []
     signal.signal(signal.SIGTERM, terminate)
+    if hosts:
+        outcomes = run_all(cases, hosts, len(hosts.hosts))
+        return finish(outcomes, began)
     lab = Lab(TEST_STATE)
     try:
         if lab.down():
@@ -130,12 +132,16 @@ def main(arguments: list[str]) -> int:
         return 77
     finally:
         lab.down()
+    return finish(outcomes, began)
+
+
+def finish(outcomes: list[Outcome], began: float) -> int:
     write_results(RESULTS, outcomes)
     print(f"{closing(outcomes)}  ({time.monotonic() - began:.0f} s)")
     return 1 if any(outcome.kind == "failed" for outcome in outcomes) else 0
 
 
-def run_all(cases: list[Case], lab: Lab, nodes: int) -> list[Outcome]:
+def run_all(cases: list[Case], lab: "Lab | Hosts", nodes: int) -> list[Outcome]:
     outcomes: list[Outcome] = []
     cluster: Optional[Cluster] = None
     for found in cases:
@@ -147,6 +153,8 @@ def run_all(cases: list[Case], lab: Lab, nodes: int) -> list[Outcome]:
         except LabError as error:
             outcome = outcome._replace(
                 kind="failed", detail=f"{outcome.detail}\nafterwards: {error}".strip())
+            if isinstance(lab, Hosts):
+                raise
             say("making the lab anew")
             lab.down()
             lab.up(nodes, owned=True)
