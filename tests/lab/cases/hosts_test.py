@@ -7,9 +7,9 @@ from pathlib import Path
 
 from labtool.cluster import TOOL, Cluster
 from labtool.hosts import Hosts, NotOnHosts
-from labtool.places import BUILD
+from labtool.places import TEST_STATE
 
-FILE = BUILD / "hosts-of-the-test"
+FILE = TEST_STATE / "hosts"
 
 
 def machines(cluster: Cluster) -> Hosts:

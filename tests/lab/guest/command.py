@@ -23,7 +23,7 @@ class Command:
         self._paused: set[str] = set()
         self.status: Optional[int] = None
         self._files: dict[str, int] = {}
-        environment = {"PATH": os.environ["PATH"], "HOME": "/root", "LANG": "C.UTF-8",
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LANG": "C.UTF-8",
                        "USER": "root", **request.get("env", {})}
         cwd = request.get("cwd", "/")
         arguments: dict[str, Any] = {"env": environment, "cwd": cwd if os.path.isdir(cwd) else "/",

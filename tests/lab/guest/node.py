@@ -36,7 +36,9 @@ def kernel_arguments() -> dict[str, str]:
 
 def set_up() -> dict[str, Any]:
     """Makes this guest node N, and returns what the tool likes to know of it."""
-    os.environ["PATH"] = PATH
+    # Not the home of the host's root, which whoever started the guest may not be able to read.
+    os.makedirs("/run/home", exist_ok=True)
+    os.environ.update(PATH=PATH, HOME="/run/home")
     number = int(kernel_arguments()["node"])
     mount("devpts", "/dev/pts", "devpts", "gid=5,mode=620,ptmxmode=666")
     mount("shm", "/dev/shm", "tmpfs", "mode=1777")

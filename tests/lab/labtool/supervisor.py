@@ -201,7 +201,7 @@ class Supervisor:
             for client in [c for c in self.clients if c.waits]:
                 client.waits = False
                 self.send(client, json_frame(0, REPLY, self.do_status({})), last=True)
-        if self.channels:
+        if self.channels or any(client.waits for client in self.clients):
             self.last_use = time.monotonic()
         if time.monotonic() - self.last_use > self.idle_seconds:
             print(f"nobody used the lab for {self.idle_seconds:.0f} s: taking it down", flush=True)
