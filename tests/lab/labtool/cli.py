@@ -100,7 +100,8 @@ def shell(lab: AnyLab, arguments: list[str]) -> int:
     node = node_number(arguments[0])
     before = termios.tcgetattr(0)
     execution = Execution(lab, {
-        "node": node, "cwd": os.getcwd(), "argv": ["/bin/bash", "--norc", "-i"], "pty": terminal_size(),
+        "node": node, "cwd": os.getcwd(), "pty": terminal_size(),
+        "argv": ["/bin/bash", "--norc", "-i"],
         "env": {"TERM": os.environ.get("TERM", "vt100"), "PS1": f"node{node}:\\w# "}},
         write, stdin=0)
     signal.signal(signal.SIGWINCH,

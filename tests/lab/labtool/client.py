@@ -196,7 +196,7 @@ class Lab:
             machine.remember("tcg")
             return self.up(nodes, owned)
         reasons = "; ".join(f"node{n}: {node['detail']}" for n, node in failed.items())
-        # A machine that has all that a guest needs and boots none: a failure, nothing to be skipped.
+        # A machine that has all that guests need and boots none: a failure, not a skip.
         raise LabError(f"guests did not come up ({reasons}); their consoles are in {self.state}")
 
     def down(self) -> bool:
