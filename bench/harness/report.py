@@ -87,7 +87,7 @@ STEPS = [
     ("restored", "arrived until ready to serve"),
     ("committed", "the write of the directory"),
     ("target_blackout", "arrived until the gate was open: restored, the agent's part, the commit"),
-    ("blackout", "gate shut until the source learned of the end"),
+    ("blackout", "all of it: closed, transferred, and the target's part"),
 ]
 
 

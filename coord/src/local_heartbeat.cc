@@ -2,6 +2,12 @@
 #include "local_impl.h"
 
 namespace godwit::coord {
+namespace {
+
+// How long a change of another's may go unnoticed by the watches here, at least.
+constexpr auto kGather = std::chrono::milliseconds(5);
+
+}  // namespace
 
 template <typename Ask>
 void LocalCoordinator::Impl::ask(Ask ask) {
@@ -41,7 +47,11 @@ void LocalCoordinator::Impl::run_heartbeat() {
       last_beat = now;
       next_beat = now + interval;
     }
-    if (look && has_watches_) ask([](Errands& errands) { errands.look_for_changes = true; });
+    if (look && has_watches_) {
+      // Whoever wrote is woken first, and may write more: one look for all of it.
+      if (changes != seen) std::this_thread::sleep_for(kGather);
+      ask([](Errands& errands) { errands.look_for_changes = true; });
+    }
     seen = changes;
     liveness.wait_change(seen, std::chrono::nanoseconds(next_beat - monotonic_ns()));
   }

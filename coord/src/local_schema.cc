@@ -112,6 +112,14 @@ Result<std::unique_ptr<LocalStore>> LocalStore::open(Options options) {
     return tl::unexpected<Error>(std::move(prepared.error()));
   // From here on the wait for the lock is ours: SQLite's own sleeps up to 100 ms at once.
   sqlite3_busy_timeout(store->database_.get(), 0);
+  // Instead of SQLite's own checkpoints, which a writer would wait for.
+  sqlite3_wal_hook(
+      store->database_.get(),
+      [](void* self, sqlite3*, const char*, int pages) {
+        static_cast<LocalStore*>(self)->log_pages_ = pages;
+        return SQLITE_OK;
+      },
+      store.get());
   return store;
 }
 

@@ -8,6 +8,9 @@
 namespace godwit::coord {
 namespace {
 
+// Of the write-ahead log, 4 KiB each.
+constexpr int kCheckpointPages = 1000;
+
 std::int64_t to_integer(std::string_view text) {
   std::int64_t value = 0;
   std::from_chars(text.data(), text.data() + text.size(), value);
@@ -83,6 +86,13 @@ Result<void> LocalStore::commit() {
   }
   if (changed && liveness_) liveness_->announce_change();
   return {};
+}
+
+void LocalStore::checkpoint_if_due() {
+  if (log_pages_ < kCheckpointPages) return;
+  log_pages_ = 0;
+  // Readers elsewhere may hold a part of it back: the next one takes that along.
+  sqlite3_wal_checkpoint_v2(database_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
 }
 
 Result<bool> LocalStore::session_exists(SessionId session) {

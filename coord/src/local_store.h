@@ -83,6 +83,8 @@ class LocalStore {
   // transaction is of no use any more.
   Result<std::vector<Stat>> apply(const std::vector<WriteOp>& ops, SessionId session);
   Result<void> commit();
+  // Empties the write-ahead log once it has grown, for a few milliseconds. Not in a transaction.
+  void checkpoint_if_due();
   void rollback();
   static bool is_storage_error(Errc code);
 
@@ -122,6 +124,7 @@ class LocalStore {
 
   Options options_;
   Database database_;
+  int log_pages_ = 0;  // after the last commit here
   struct StatementsDelete {
     void operator()(Statements* statements) const;
   };

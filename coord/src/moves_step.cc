@@ -11,6 +11,8 @@ namespace {
 using Impl = Directory::Impl;
 using MoveRecord = proto::MigrationRecord;
 
+constexpr auto kTrimDelay = std::chrono::milliseconds(50);
+
 // One multi, and what there is once it is written.
 struct StepWrite {
   std::vector<WriteOp> ops;
@@ -143,7 +145,8 @@ Flow step_flow(std::shared_ptr<Impl> self, Move move, MoveRecord::State from,
     const auto written = co_await self->multi(write.ops, deadline);
     if (written) {
       done(written_move(std::move(write), *written));
-      if (ends) trim_past(self, id);
+      // The server is just coming back at its new place.
+      if (ends) self->coordinator.run_at(after(kTrimDelay), [self, id] { trim_past(self, id); });
       co_return;
     }
     const Error error = explain(written.error(), layout, move.entry.record);

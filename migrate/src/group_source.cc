@@ -63,6 +63,7 @@ void GroupSource::on_order(const endpoints::proto::MoveOrder& order) {
   if (order.has_dock()) {
     dock_ = {order.dock().dc(), order.dock().slot(), order.dock().generation()};
   }
+  if (!order.intent().empty()) intent_ = order.intent();
   act(machine_.on_push(static_cast<Push>(order.push()), order.epoch(), Clock::now()));
 }
 
@@ -144,7 +145,6 @@ void GroupSource::act(const ProcessActions& actions) {
           Relocation::leave(endpoint);
         }
         images_.clear();
-        if (shut_) times_.set_blackout_us(us(Clock::now() - closed_));
         break;
       case Kind::report:
         tell(action.report, action.reason);
@@ -249,7 +249,11 @@ bool GroupSource::copy() {
   if (!stream_) begin_copy();
   if (!stream_ || !copying_) return false;
   if (Clock::now() - told_ >= kProgressInterval) report();
-  if (state_ != nullptr && !full() && state_->unsaved() != 0) {
+  // Once little is left, what changes meanwhile is for the rest, unless it becomes much: each
+  // message would take a turn of the processors from the agents that are to end this.
+  const bool converged = machine_.state() == SourceProcess::State::converged;
+  const bool enough = state_ != nullptr && state_->unsaved() > (converged ? kLittle / 2 : 0);
+  if (enough && !full()) {
     if (auto done = state_->save(*this); !done) {
       fail_with(Reason::transfer_failed, done.error());
       return false;
@@ -263,8 +267,8 @@ bool GroupSource::copy() {
     return false;
   }
   if (!*sent) return false;  // an acknowledgement wakes the engine
-  if (machine_.state() == SourceProcess::State::converged) {
-    if (unsaved != 0) return true;
+  if (converged) {
+    if (unsaved > kLittle / 2) return true;
     // Where nothing is sent, nothing else tells that the dock is lost.
     auto told = ferry_->receive_from(to_, 0ms);
     if (!told && told.error().code != Errc::deadline_exceeded) {
@@ -306,6 +310,7 @@ Result<void> GroupSource::send_rest() {
     if (planted("duplicates-not-moved")) forget_last_answers(images_.back());
     stream_->item(ItemType::image, static_cast<std::uint32_t>(i), bytes_of(images_.back()));
   }
+  if (!intent_.empty()) stream_->item(ItemType::intent, 0, bytes_of(intent_));
   stream_->manifest(epoch, static_cast<std::uint32_t>(group_.size()));
   while (stream_->pending() != 0 || !stream_->piece(0).empty()) {
     const Bytes piece = stream_->piece(0);

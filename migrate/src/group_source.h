@@ -58,6 +58,7 @@ class GroupSource final : private StateWriter {
   SourceProcess machine_;
 
   EndpointId dock_;
+  std::string intent_;             // of the agent, for the target's
   std::optional<Endpoint> ferry_;  // sends to the dock
   Remote to_;
   std::optional<StreamWriter> stream_;

@@ -12,6 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kBindPatience = 5s;
+constexpr auto kSettled = 20ms;
 
 Reason reason_of(const Error& error) {
   return error.code == Errc::protocol_error ? Reason::bad_manifest : Reason::load_failed;
@@ -82,6 +83,9 @@ Result<void> GroupTarget::take(const ItemHeader& header, Bytes bytes) {
     case ItemType::image:
       images_.emplace_back(text_of(bytes));
       return {};
+    case ItemType::intent:
+      intent_ = text_of(bytes);
+      return {};
     case ItemType::manifest:
       break;
   }
@@ -130,7 +134,7 @@ void GroupTarget::act(const ProcessActions& actions) {
         }
         times_.set_target_blackout_us(us(Clock::now() - arrived_));
         fault_point("gate.opened");
-        dock_.reset();
+        opened_ = Clock::now();
         break;
       }
       case Kind::forget:
@@ -143,6 +147,12 @@ void GroupTarget::act(const ProcessActions& actions) {
         break;
     }
   }
+}
+
+/// The dock is unbound a little later: the directory's write would take the time in which the
+/// clients come back.
+void GroupTarget::settle() {
+  if (dock_ && serving() && Clock::now() - opened_ >= kSettled) dock_.reset();
 }
 
 /// The dock stays until the agent says `drop`: were its end the first that the source hears of, the
@@ -180,6 +190,7 @@ void GroupTarget::tell(Report report, Reason reason) {
     for (const Endpoint& endpoint : group_) {
       message.add_engine_addresses(Relocation::place(endpoint).engine_address);
     }
+    message.set_intent(intent_);
   }
   *message.mutable_times() = times_;
   link_.report(message);

@@ -29,6 +29,8 @@ class GroupTarget {
   void on_order(const endpoints::proto::MoveOrder& order);
   bool step();
   void report();
+  /// Once it serves, now and then: lets go of what is not needed any more.
+  void settle();
 
   std::uint64_t move() const noexcept { return move_; }
   bool over() const noexcept { return machine_.over(); }
@@ -56,8 +58,10 @@ class GroupTarget {
   StreamReader stream_;
   std::uint32_t version_ = 0;
   std::vector<std::string> images_;
+  std::string intent_;  // of the source's agent, for this one's
   std::string text_;
   Clock::time_point arrived_{};  // the manifest
+  Clock::time_point opened_{};   // the gate
   endpoints::proto::MoveTimes times_;
 };
 

@@ -166,6 +166,7 @@ class Movable::Impl final : public AgentLink::MoveHandler {
     bool more = false;
     if (source_ != nullptr && !source_->over()) more = source_->step() || more;
     if (target_ != nullptr && !target_->over()) more = target_->step() || more;
+    if (target_ != nullptr) target_->settle();
     // What came meanwhile: a wait inside this step may have taken its wake-up.
     const std::lock_guard lock(mutex_);
     return more || attached_ || !orders_.empty();

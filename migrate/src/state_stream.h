@@ -30,6 +30,7 @@ enum class ItemType : std::uint32_t {
   record = 2,   // kind: the program's
   image = 3,    // of an endpoint; kind: its place among the members
   manifest = 4,
+  intent = 5,  // what the source's agent gave for the target's
 };
 
 struct ItemHeader {

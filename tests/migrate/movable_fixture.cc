@@ -319,7 +319,9 @@ void MovableTest::copy(Server& source, MoveId move, Epoch epoch, EndpointId dock
 
 MoveReport MovableTest::restore(Server& source, Server& target, MoveId move) {
   agent_.order(source.id(), move, Push::close);
-  return agent_.expect(target.id(), move, Report::restored);
+  auto restored = agent_.expect(target.id(), move, Report::restored);
+  EXPECT_EQ(restored.intent(), intent_of(move));
+  return restored;
 }
 
 MovableTest::Ends MovableTest::move(MoveId move, Server& source, Server& target, Epoch epoch,

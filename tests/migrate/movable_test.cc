@@ -46,7 +46,7 @@ TEST_P(MovableTransportTest, AGroupMovesAboutWhileItsClientsGoOn) {
   const auto& times = ends.source.times();
   EXPECT_GT(times.copied_us(), 0u);
   EXPECT_GT(times.transferred_us(), 0u);
-  EXPECT_GE(times.blackout_us(), times.closed_us() + times.transferred_us());
+  EXPECT_EQ(times.blackout_us(), 0u);  // the target alone knows when it was over
   EXPECT_GE(ends.source.progress().bytes_sent(), state + 256 * Ledger::kPage);
 
   // And back: it was told to forget, and stands by.

@@ -103,6 +103,10 @@ ProcessId ScriptedAgent::next_newcomer(const std::vector<ProcessId>& known) {
   return newcomer;
 }
 
+std::string intent_of(MoveId move) {
+  return "the intent of move " + std::to_string(move);
+}
+
 void ScriptedAgent::order(ProcessId to, MoveId move, Push push, Epoch epoch,
                           const std::optional<EndpointId>& dock) {
   Response response;
@@ -110,6 +114,7 @@ void ScriptedAgent::order(ProcessId to, MoveId move, Push push, Epoch epoch,
   order.set_move(move);
   order.set_push(static_cast<std::uint32_t>(push));
   order.set_epoch(epoch);
+  if (push == Push::close) order.set_intent(intent_of(move));
   if (dock) {
     order.mutable_dock()->set_dc(dock->dc);
     order.mutable_dock()->set_slot(dock->slot);

@@ -36,6 +36,9 @@ using MoveId = std::uint64_t;
 /// Only reached when something is broken.
 inline constexpr std::chrono::seconds kLong{40};
 
+/// What it gives with `close`, for the target's agent.
+std::string intent_of(MoveId move);
+
 class ScriptedAgent {
  public:
   explicit ScriptedAgent(std::string run);

@@ -50,7 +50,7 @@ TEST_F(MoverTest, AGroupMovesToAStandbyAndServesThere) {
   EXPECT_EQ(move.times().closed_us(), 40u);
   EXPECT_EQ(move.times().transferred_us(), 300u);
   EXPECT_EQ(move.times().restored_us(), 250u);
-  EXPECT_EQ(move.times().blackout_us(), 1500u);
+  EXPECT_EQ(move.times().blackout_us(), 1540u);
   EXPECT_EQ(move.times().target_blackout_us(), 1200u);
   EXPECT_GT(move.committed_us(), 0u);
   EXPECT_EQ(move.progress().bytes_sent(), 1u << 20);

@@ -133,15 +133,26 @@ void Link::wake() {
 }
 
 void Link::tell(Request request) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (!ready_) return;
   request.set_number(next_number_++);
   agent_protocol::append(request, outgoing_);
   // From here if nothing is before it: to wake the thread would take longer than to send.
-  if (direct_fd_ >= 0) {
-    const ssize_t sent =
-        ::send(direct_fd_, outgoing_.data(), outgoing_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent > 0) outgoing_.erase(0, static_cast<std::size_t>(sent));
+  if (direct_fd_ >= 0 && !sending_) {
+    // Without the lock: the agent wakes at once, and whom it wakes may be the link's thread, while
+    // this one does not run.
+    sending_ = true;
+    const int fd = direct_fd_;
+    std::string bytes = std::exchange(outgoing_, {});
+    lock.unlock();
+    const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    lock.lock();
+    sending_ = false;
+    sent_.notify_all();
+    bytes.erase(0, static_cast<std::size_t>(std::max<ssize_t>(sent, 0)));
+    // A connection that was lost meanwhile takes the rest along.
+    if (direct_fd_ != fd) bytes.clear();
+    outgoing_.insert(0, bytes);
     if (outgoing_.empty()) return;
     direct_fd_ = -1;
   }
@@ -271,7 +282,7 @@ void Link::serve_until(Clock::time_point wake_at) {
     {
       std::lock_guard lock(mutex_);
       if (closing_) return;
-      if (socket_ && !outgoing_.empty()) {
+      if (socket_ && !outgoing_.empty() && !sending_) {
         socket_->queue_bytes(outgoing_);
         outgoing_ = std::string();
         direct_fd_ = -1;
@@ -329,9 +340,10 @@ void Link::drain_wake() {
 void Link::disconnected(const Error& why) {
   last_failure_ = why.message;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     ready_ = false;
     direct_fd_ = -1;
+    sent_.wait(lock, [this] { return !sending_; });  // it is not closed under the sender
     outgoing_.clear();
     if (!attached_before_) start_error_ = why;
   }
@@ -581,9 +593,10 @@ void Link::release(const EndpointId& id) {
 void Link::detach() {
   std::uint64_t detach_number;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     ready_ = false;
     direct_fd_ = -1;
+    sent_.wait(lock, [this] { return !sending_; });
     detach_number = next_number_++;
   }
   if (socket_ && hello_done_) {

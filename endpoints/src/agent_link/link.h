@@ -118,6 +118,8 @@ class Link {
   std::string outgoing_;  // for the present connection, once it is ready
   bool ready_ = false;    // requests may be written
   int direct_fd_ = -1;    // the socket's, while nothing waits to be written to it
+  bool sending_ = false;  // a thread writes to it, without the lock
+  std::condition_variable sent_;
   std::vector<std::function<void()>> posted_;
   bool closing_ = false;
   bool started_ = false;  // the first contact was made, or start_error_ says why not

@@ -13,6 +13,9 @@ using namespace std::chrono_literals;
 
 constexpr auto kBackgroundLimit = 10s;
 constexpr auto kRetry = 500ms;
+// A living endpoint that changes is on the move, or about to be unbound. Those who talk to it are
+// told by its new place itself, and would take the time in which it gets there.
+constexpr auto kSettled = 5ms;
 // A process that asks for ever new names that nobody holds must not fill the memory with watches.
 constexpr std::size_t kMaxAbsentWatched = 10'000;
 
@@ -259,7 +262,7 @@ void DirectoryCache::on_read(const Key& key, bool watched,
     entry.absent_watch = true;
     ++armed_absent_;
   }
-  apply(entry, fresh);
+  apply(key, entry, fresh);
   // What was asked while this was read may be about something newer, unless there is an owner.
   if (fresh && fresh->alive()) {
     std::move(entry.next_readers.begin(), entry.next_readers.end(), std::back_inserter(readers));
@@ -292,11 +295,26 @@ void DirectoryCache::on_watch(const Key& key) {
     entry.overtaken = true;
     return;
   }
-  if (entry.wanted()) {
-    read(key, entry, coord::after(kBackgroundLimit));
-  } else {
+  if (!entry.wanted()) {
     entries_.erase(found);
+  } else if (entry.current && entry.current->alive() && entry.bound_waits.empty() &&
+             entry.unbound_waits.empty()) {
+    settle(key);
+  } else {
+    read(key, entry, coord::after(kBackgroundLimit));
   }
+}
+
+void DirectoryCache::settle(const Key& key) {
+  loop_.after(kSettled, [this, key, alive = lifetime_.token()] {
+    const auto found = *alive ? entries_.find(key) : entries_.end();
+    if (found == entries_.end()) return;
+    Entry& entry = found->second;
+    if (std::exchange(entry.untold, false) && entry.current) push(entry, *entry.current);
+    if (!entry.armed && !entry.reading && entry.wanted()) {
+      read(key, entry, coord::after(kBackgroundLimit));
+    }
+  });
 }
 
 void DirectoryCache::read_later(const Key& key) {
@@ -332,13 +350,13 @@ void DirectoryCache::saw(const Known& endpoint) {
         found->second.current->id() != endpoint->id()) {
       return;
     }
-    apply(found->second, endpoint);
+    apply(key, found->second, endpoint);
   };
   tell(Key{endpoint->dc, "", endpoint->record.slot()});
   if (!endpoint->record.name().empty()) tell(Key{endpoint->dc, endpoint->record.name()});
 }
 
-void DirectoryCache::apply(Entry& entry, const Known& fresh) {
+void DirectoryCache::apply(const Key& key, Entry& entry, const Known& fresh) {
   // A reading may be overtaken by what this node knew before it; an epoch never falls.
   if (fresh && entry.current && fresh->id() == entry.current->id() &&
       fresh->record.epoch() < entry.current->record.epoch()) {
@@ -349,7 +367,14 @@ void DirectoryCache::apply(Entry& entry, const Known& fresh) {
   if (former && former->alive() && (!fresh || fresh->id() != former->id())) {
     push(entry, *former->with_state(coord::proto::UNBOUND));
   }
-  if (fresh && (!former || !same(*former, *fresh))) push(entry, *fresh);
+  const bool moved = former && fresh && former->alive() && fresh->alive() &&
+                     former->id() == fresh->id() && !same(*former, *fresh);
+  if (moved) {
+    if (!std::exchange(entry.untold, true)) settle(key);
+  } else if (fresh && (!former || !same(*former, *fresh))) {
+    entry.untold = false;
+    push(entry, *fresh);
+  }
   answer_waits(entry);
 }
 

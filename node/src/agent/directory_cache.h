@@ -77,6 +77,7 @@ class DirectoryCache {
     bool absent_watch = false;  // ... that was set while nobody held the name
     bool reading = false;
     bool overtaken = false;  // a watch fired while reading
+    bool untold = false;     // it has moved, and subscribers are told in a moment
     std::vector<SessionNumber> subscribers;
     std::vector<Answer> readers, next_readers;
     std::vector<Wait> bound_waits, unbound_waits;
@@ -90,9 +91,10 @@ class DirectoryCache {
   void read(const Key& key, Entry& entry, coord::Deadline deadline);
   void on_read(const Key& key, bool watched, coord::Result<coord::EndpointEntry> result);
   void on_watch(const Key& key);
-  void apply(Entry& entry, const Known& fresh);
+  void apply(const Key& key, Entry& entry, const Known& fresh);
   void push(Entry& entry, const KnownEndpoint& endpoint);
   void answer_waits(Entry& entry);
+  void settle(const Key& key);
   void read_later(const Key& key);
   void read_stale();
   static void add_subscriber(Entry& entry, SessionNumber session);

@@ -19,6 +19,7 @@ using migrate::Report;
 
 constexpr auto kReadLimit = 10s;
 constexpr auto kLookAgain = 200ms;
+constexpr auto kSettled = 5ms;
 
 }  // namespace
 
@@ -91,7 +92,9 @@ void MoveDriver::refresh() {
   if (!std::exchange(armed_, true)) {
     watcher = watcher_on_loop(parts_.loop, lifetime_, [this] {
       armed_ = false;
-      refresh();
+      // What was written in the blackout was written by the two agents, who know it; they have
+      // better to do until the server serves again.
+      in_blackout() ? look_later(kSettled) : refresh();
     });
   }
   auto on_reading = [this, alive = lifetime_.token(),
@@ -105,14 +108,21 @@ void MoveDriver::refresh() {
       return take(std::move(*reading));
     }
     // Of before a write, or none at all. The write's end looks again by itself.
-    if (!writing_) reading ? refresh() : look_later();
+    if (!writing_) reading ? refresh() : look_later(kLookAgain);
   };
   reader_.read(record(), coord::after(kReadLimit), std::move(watcher), std::move(on_reading));
 }
 
-void MoveDriver::look_later() {
+/// Between the intent and the end, or about to be.
+bool MoveDriver::in_blackout() const {
+  if (!has_read_ || reading_.ended) return false;
+  const migrate::Phase phase = reading_.view().phase;
+  return phase == migrate::Phase::moving || (target_ && phase == migrate::Phase::prepared);
+}
+
+void MoveDriver::look_later(std::chrono::milliseconds delay) {
   if (look_timer_ != 0) return;
-  look_timer_ = parts_.loop.after(kLookAgain, [this] {
+  look_timer_ = parts_.loop.after(delay, [this] {
     look_timer_ = 0;
     refresh();
   });
@@ -144,12 +154,25 @@ void MoveDriver::on_report(migrate::ProcessId process, const endpoints::proto::M
     reason = Reason::start_failed;
     detail_ = "the process did not say where its dock is";
   }
+  if (target_ && kind == Report::restored) take_intent(report.intent());
   spdlog::debug("move {}: process {:016x} says {}{}", coord::format_move_id(id()), process,
                 migrate::to_string(kind), detail_.empty() ? "" : ": " + detail_);
   const auto now = Clock::now();
   perform(source_ ? source_->on_report(kind, reason, now)
                   : target_->on_report(process, kind, reason, now));
   check_process();
+}
+
+/// The source's agent has written the intent and said so with the state. Should it not be true, or
+/// not any more, the commit fails at its versions.
+void MoveDriver::take_intent(const std::string& intent) {
+  if (!has_read_ || reading_.ended || writing_) return;
+  if (reading_.view().phase != migrate::Phase::prepared) return;
+  auto written = parsed_intent(intent, reading_);
+  if (!written) return;
+  ++writes_;  // what is being read may be from before
+  reading_ = std::move(*written);
+  perform(target_->on_record(reading_.view(), Clock::now()));
 }
 
 void MoveDriver::take_report(const endpoints::proto::MoveReport& report) {
@@ -248,7 +271,7 @@ void MoveDriver::check_target() {
                 entry && entry->record.incarnation() != record().target_incarnation();
             if (gone || another) perform(source_->on_target_lost(Clock::now()));
             // Not known: the next reading asks again.
-            if (!entry && !gone) look_later();
+            if (!entry && !gone) look_later(kLookAgain);
           }));
 }
 
@@ -297,8 +320,6 @@ void MoveDriver::write(const AgentAction& action) {
   const coord::proto::MigrationTimes times =
       ends ? std::exchange(times_, {}) : coord::proto::MigrationTimes();
   write.times = times;
-  spdlog::info("move {}: {}: writes {}{}", coord::format_move_id(id()), label_of(record()),
-               migrate::to_string(action.write), write.reason.empty() ? "" : ", " + write.reason);
   if (action.write == migrate::Write::commit && migrate::planted("grant-before-commit")) {
     push({.kind = AgentAction::Kind::push,
           .push = migrate::Push::go,
@@ -307,6 +328,7 @@ void MoveDriver::write(const AgentAction& action) {
   }
   writing_ = true;
   ++writes_;
+  const std::string why = write.reason.empty() ? "" : ", " + write.reason;
   writer_.write(
       std::move(write), reading_,
       [this, alive = lifetime_.token(), times, which = action.write](MoveWriter::Settled result) {
@@ -320,6 +342,9 @@ void MoveDriver::write(const AgentAction& action) {
         }
         settled(std::move(result));
       });
+  // After it: the log's file takes its time, too.
+  spdlog::info("move {}: {}: writes {}{}", coord::format_move_id(id()), label_of(record()),
+               migrate::to_string(action.write), why);
 }
 
 void MoveDriver::settled(MoveWriter::Settled result) {
@@ -351,6 +376,7 @@ void MoveDriver::push(const AgentAction& action) {
     order.mutable_dock()->set_slot(record().dock().slot());
     order.mutable_dock()->set_generation(record().dock().generation());
   }
+  if (action.push == migrate::Push::close) order.set_intent(packed_intent(reading_));
   if (action.push == migrate::Push::out || action.push == migrate::Push::in ||
       action.push == migrate::Push::go) {
     for (const coord::EndpointEntry& member : reading_.members) {
@@ -391,7 +417,8 @@ void MoveDriver::arm() {
     });
   }
   // The deaths of the members are written by the agent's own rule; no watch tells of them.
-  if (source_ && lost_ != 0 && !reading_.ended && !writing_ && !reading_now_) look_later();
+  if (source_ && lost_ != 0 && !reading_.ended && !writing_ && !reading_now_)
+    look_later(kLookAgain);
 }
 
 }  // namespace godwit::node

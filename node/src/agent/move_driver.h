@@ -53,6 +53,8 @@ class MoveDriver {
     std::function<void(MoveDriver&)> find_process;
     /// Nothing is left to do; it may be destroyed in a later round of the loop.
     std::function<void(MoveDriver&)> finished;
+    /// What is known of how long steps took, and is not in the record yet.
+    std::function<void(std::uint64_t move, coord::proto::MigrationTimes)> note_times;
   };
 
   MoveDriver(const MoveParts& parts, MoveReader& reader, MoveWriter& writer, Role role,
@@ -92,6 +94,7 @@ class MoveDriver {
   void settled(MoveWriter::Settled settled);
   void push(const migrate::AgentAction& action);
   void take(MoveReading reading);
+  void take_intent(const std::string& intent);
   void take_report(const endpoints::proto::MoveReport& report);
   void ended();
   void give_up_members();
@@ -101,7 +104,8 @@ class MoveDriver {
   void check_target();
   void write_progress();
   void save_times();
-  void look_later();
+  bool in_blackout() const;
+  void look_later(std::chrono::milliseconds delay);
   void arm();
 
   const MoveParts& parts_;

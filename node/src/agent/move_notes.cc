@@ -1,6 +1,4 @@
 // MoveDriver: what it notes in the record for people: how far the copy is, how long steps took.
-#include <spdlog/spdlog.h>
-
 #include "agent/move_driver.h"
 
 namespace godwit::node {
@@ -36,13 +34,7 @@ void MoveDriver::write_progress() {
 
 void MoveDriver::save_times() {
   if (times_.ByteSizeLong() == 0) return;
-  parts_.moves.add_times(id(), std::exchange(times_, {}), coord::after(kWriteLimit),
-                         [id = id()](const coord::Result<coord::MoveEntry>& saved) {
-                           if (!saved) {
-                             spdlog::debug("move {}: its times are lost: {}",
-                                           coord::format_move_id(id), saved.error().message);
-                           }
-                         });
+  hooks_.note_times(id(), std::exchange(times_, {}));
 }
 
 }  // namespace godwit::node

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "godwit/node/intent.pb.h"
+
 namespace godwit::node {
 
 namespace {
@@ -51,6 +53,63 @@ bool is_same_binding(const stored::MigrationMember& member,
   const bool bound = endpoint.state() == stored::SERVING || endpoint.state() == stored::MOVING;
   return bound && endpoint.slot() == member.slot() &&
          endpoint.generation() == member.generation() && endpoint.lineage() == member.lineage();
+}
+
+namespace {
+
+void pack(const std::string& record, const coord::Stat& stat, proto::Intent::Record& to) {
+  to.set_record(record);
+  to.set_version(stat.version);
+  for (std::size_t i = 0; i < stat.trail.count; ++i) to.add_trail(stat.trail.nonces[i]);
+}
+
+template <typename T>
+bool parse(const proto::Intent::Record& from, coord::Entry<T>& to) {
+  auto& trail = to.stat.trail;
+  const auto count = static_cast<std::size_t>(from.trail_size());
+  if (count > trail.nonces.size() || !to.record.ParseFromString(from.record())) return false;
+  to.stat.version = from.version();
+  trail.count = static_cast<std::uint8_t>(count);
+  std::copy(from.trail().begin(), from.trail().end(), trail.nonces.begin());
+  return true;
+}
+
+}  // namespace
+
+std::string packed_intent(const MoveReading& written) {
+  proto::Intent intent;
+  pack(written.record().SerializeAsString(), written.entry.stat, *intent.mutable_move());
+  for (const coord::EndpointEntry& member : written.members) {
+    pack(member.record.SerializeAsString(), member.stat, *intent.add_members());
+  }
+  return intent.SerializeAsString();
+}
+
+std::optional<MoveReading> parsed_intent(const std::string& intent, const MoveReading& known) {
+  proto::Intent packed;
+  MoveReading read;
+  if (intent.empty() || !packed.ParseFromString(intent)) return std::nullopt;
+  if (!parse(packed.move(), read.entry)) return std::nullopt;
+  // Nothing but the state, the progress and the times has changed since.
+  stored::MigrationRecord expected = known.record();
+  expected.set_state(Stored::MOVING);
+  expected.clear_progress();
+  expected.clear_times();
+  if (read.record().has_progress()) *expected.mutable_progress() = read.record().progress();
+  if (read.record().has_times()) *expected.mutable_times() = read.record().times();
+  const bool same = expected.SerializeAsString() == read.record().SerializeAsString();
+  if (!same || packed.members_size() != static_cast<int>(known.members.size())) {
+    return std::nullopt;
+  }
+  for (int i = 0; i < packed.members_size(); ++i) {
+    coord::EndpointEntry member;
+    if (!parse(packed.members(i), member)) return std::nullopt;
+    stored::EndpointRecord before = known.members[static_cast<std::size_t>(i)].record;
+    before.set_state(stored::MOVING);
+    if (before.SerializeAsString() != member.record.SerializeAsString()) return std::nullopt;
+    read.members.push_back(std::move(member));
+  }
+  return read;
 }
 
 migrate::Record MoveReading::view() const {
@@ -116,7 +175,12 @@ endpoints::proto::MigrationInfo info_of(const Stored& record, std::uint32_t dc) 
   times.set_closed_us(known.closed_us());
   times.set_transferred_us(known.transferred_us());
   times.set_restored_us(known.restored_us());
-  times.set_blackout_us(known.blackout_us());
+  // Of a move that succeeded no clock saw the whole: its parts, one after another.
+  const bool moved = record.state() == Stored::COMMITTED;
+  const bool whole = known.transferred_us() > 0 && known.target_blackout_us() > 0;
+  const std::uint64_t parts =
+      known.closed_us() + known.transferred_us() + known.target_blackout_us();
+  times.set_blackout_us(!moved ? known.blackout_us() : whole ? parts : 0);
   times.set_target_blackout_us(known.target_blackout_us());
   info.set_committed_us(known.committed_us());
   return info;

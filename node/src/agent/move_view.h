@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,12 @@ struct MoveReading {
   coord::Move move() const { return {entry, members}; }
   const coord::proto::MigrationRecord& record() const { return entry.record; }
 };
+
+/// A move as its source's agent has just written it, for its target's, which need not wait for the
+/// directory to tell it; and read from that again. Nothing if it is not the move that `known` is,
+/// or does not fit it: then the directory is asked.
+std::string packed_intent(const MoveReading& written);
+std::optional<MoveReading> parsed_intent(const std::string& intent, const MoveReading& known);
 
 bool has_ended(const coord::proto::MigrationRecord& record);
 

@@ -16,8 +16,10 @@ using Role = MoveDriver::Role;
 
 constexpr auto kReadLimit = 10s;
 constexpr auto kRetry = 500ms;
+constexpr auto kSettled = 5ms;
 // No watch tells that the endpoints of a lost node were marked dead.
 constexpr auto kSweepInterval = 2s;
+constexpr auto kNoteTimes = 20ms;
 constexpr std::size_t kMaxProgram = 255;
 
 }  // namespace
@@ -72,7 +74,8 @@ void Mover::look() {
   if (!std::exchange(armed_, true)) {
     watcher = watcher_on_loop(parts_.loop, lifetime_, [this] {
       armed_ = false;
-      look();
+      // The end of one, most likely: its server is just coming back.
+      drivers_.empty() ? look() : later(retry_, kSettled, &Mover::look);
     });
   }
   parts_.moves.list_active(coord::after(kReadLimit),
@@ -120,7 +123,10 @@ MoveDriver& Mover::make(const coord::proto::MigrationRecord& record, Role role) 
                coord::format_move_id(record.id()), label_of(record), record.source().node(),
                record.target_node(), role == Role::source ? "source" : "target");
   MoveDriver::Hooks hooks{[this](MoveDriver& driver) { find_process(driver); },
-                          [this](MoveDriver& driver) { finished(driver); }};
+                          [this](MoveDriver& driver) { finished(driver); },
+                          [this](std::uint64_t move, coord::proto::MigrationTimes times) {
+                            note_times(move, std::move(times));
+                          }};
   auto& driver = drivers_[{record.id(), role}];
   driver = std::make_unique<MoveDriver>(parts_, reader_, writer_, role, record, std::move(hooks));
   if (lost_.contains(driver->process())) driver->on_process_lost(driver->process());
@@ -165,21 +171,37 @@ void Mover::report(const Process& process, const endpoints::proto::MoveReport& r
   if (!known) {
     return done(fail(Errc::invalid_argument, "this agent does not know what is reported"));
   }
-  done({});
   // Who was taken for lost once has no part in moves any more, though it may be back.
-  if (lost_.contains(process.number)) return;
-  if (MoveDriver* driver = driver_of(report.move(), process.number)) {
-    return driver->on_report(process.number, report);
+  if (!lost_.contains(process.number)) take_report(process.number, report);
+  // The process does not wait for it, and other processes may.
+  done({});
+}
+
+void Mover::take_report(std::uint64_t process, const endpoints::proto::MoveReport& report) {
+  if (MoveDriver* driver = driver_of(report.move(), process)) {
+    return driver->on_report(process, report);
   }
   if (report.report() == static_cast<std::uint32_t>(migrate::Report::over)) {
     // Nobody asks any more, but it may say how long it took.
-    if (!report.has_times()) return;
-    return parts_.moves.add_times(report.move(), times_of(report.times()), coord::after(kReadLimit),
-                                  [](const auto&) {});
+    if (report.has_times()) note_times(report.move(), times_of(report.times()));
+    return;
   }
   // Of a move that has ended, or that is not listed yet.
-  waiting_[report.move()].push_back({process.number, report});
+  waiting_[report.move()].push_back({process, report});
   look_up(report.move());
+}
+
+/// A little later: the server is just coming back.
+void Mover::note_times(std::uint64_t move, coord::proto::MigrationTimes times) {
+  parts_.loop.after(kNoteTimes, [this, move, times = std::move(times), alive = lifetime_.token()] {
+    if (!*alive) return;
+    parts_.moves.add_times(move, times, coord::after(kReadLimit),
+                           [move](const coord::Result<coord::MoveEntry>& saved) {
+                             if (saved) return;
+                             spdlog::debug("move {}: its times are lost: {}",
+                                           coord::format_move_id(move), saved.error().message);
+                           });
+  });
 }
 
 void Mover::look_up(std::uint64_t move) {

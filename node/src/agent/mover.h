@@ -66,6 +66,8 @@ class Mover {
   /// The driver that a report of the process is for.
   MoveDriver* driver_of(std::uint64_t move, std::uint64_t process) const;
   MoveDriver& make(const coord::proto::MigrationRecord& record, MoveDriver::Role role);
+  void take_report(std::uint64_t process, const endpoints::proto::MoveReport& report);
+  void note_times(std::uint64_t move, coord::proto::MigrationTimes times);
   void look_up(std::uint64_t move);
   void looked_up(std::uint64_t move, coord::Result<coord::MoveEntry> entry);
   void find_process(MoveDriver& driver);

@@ -109,7 +109,7 @@ std::string summary_of(const MigrationInfo& move) {
            "\n";
   }
   const auto& times = move.times();
-  // What the source saw holds the whole of it; the target's part is better than nothing.
+  // The target's part is better than nothing.
   const std::uint64_t blackout =
       times.blackout_us() > 0 ? times.blackout_us() : times.target_blackout_us();
   if (blackout > 0) text += ": blackout " + step_time(blackout);

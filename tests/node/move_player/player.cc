@@ -273,7 +273,6 @@ void Player::take_order(const wire::MoveOrder& order) {
       return answer(order.move(), Report::parked);
     case Push::gone:
       for (const auto& member : part.members) held_.erase(id_of(member));
-      part.report.mutable_times()->set_blackout_us(1500);
       return answer(order.move(), Report::over);
     case Push::resume:
     case Push::drop:
