@@ -60,6 +60,7 @@ std::string EngineAddress::serialize() const {
   address.set_shm_socket(shm_socket);
   put_sockets(tcp, address.mutable_tcp());
   put_sockets(ucx, address.mutable_ucx());
+  put_sockets(verbs, address.mutable_verbs());
   std::string blob(kMagic);
   address.AppendToString(&blob);
   return blob;
@@ -98,7 +99,8 @@ Result<EngineAddress> EngineAddress::parse(std::string_view blob) {
       (!path.empty() && path.front() != '/')) {
     return fail(Errc::protocol_error, "the socket in an engine's address is no absolute path");
   }
-  if (!take_sockets(wire.tcp(), address.tcp) || !take_sockets(wire.ucx(), address.ucx)) {
+  if (!take_sockets(wire.tcp(), address.tcp) || !take_sockets(wire.ucx(), address.ucx) ||
+      !take_sockets(wire.verbs(), address.verbs)) {
     return fail(Errc::protocol_error,
                 "an engine's address has a socket that is no numeric host and port, or too many");
   }

@@ -5,6 +5,7 @@
 #include "shm/shm_transport.h"
 #include "tcp/tcp_transport.h"
 #include "ucx/ucx_transport.h"
+#include "verbs/verbs_transport.h"
 
 namespace godwit::fabric {
 
@@ -53,6 +54,8 @@ Result<void> Fabric::open_transports() {
         made = make_ucx_transport(context_, options_.ucx);
         break;
       case TransportKind::verbs:
+        made = make_verbs_transport(context_, options_.verbs);
+        break;
       case TransportKind::loopback:
         break;
     }

@@ -4,6 +4,7 @@
 #include "shm/shm_transport.h"
 #include "tcp/tcp_transport.h"
 #include "ucx/ucx_transport.h"
+#include "verbs/verbs_transport.h"
 
 namespace godwit::fabric::testing {
 
@@ -44,6 +45,24 @@ std::unique_ptr<Transport> make_ucx(TransportContext& context, const Offer& offe
   auto made = make_ucx_transport(context, options, offer.value_or(Handshake::Offer{}));
   return made ? std::move(*made) : nullptr;
 }
+enum class Verbs { usual, narrow };
+template <Verbs how>
+std::unique_ptr<Transport> make_verbs(TransportContext& context, const Offer& offer) {
+  VerbsOptions options;
+  options.host = rdma_hosts().front();
+  if (how == Verbs::narrow) {
+    // Nothing inline, no payload in place, small windows, and little locked memory.
+    options.inline_bytes = 0;
+    options.window = 8;
+    options.send_depth = 32;
+    options.send_slots = 24;
+    options.locked_bytes = 2 << 20;
+    options.rendezvous_threshold = 300'000;
+  }
+  auto made = make_verbs_transport(context, options, offer.value_or(Handshake::Offer{}));
+  return made ? std::move(*made) : nullptr;
+}
+
 constexpr char kUcxTcp[] = "tcp";
 constexpr char kUcxPosix[] = "posix,tcp";
 
@@ -59,6 +78,10 @@ std::vector<TransportFactory> transport_factories() {
   if (ucx_available()) {
     factories.push_back({"ucx_tcp", make_ucx<kUcxTcp>});
     factories.push_back({"ucx_posix", make_ucx<kUcxPosix>});
+  }
+  if (verbs_available() && !rdma_hosts().empty()) {
+    factories.push_back({"verbs", make_verbs<Verbs::usual>});
+    factories.push_back({"verbs_narrow", make_verbs<Verbs::narrow>});
   }
   return factories;
 }

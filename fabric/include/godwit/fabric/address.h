@@ -28,6 +28,7 @@ class EngineAddress {
   std::string shm_socket;  // path of the Unix socket; empty: no shm
   std::vector<SocketAddress> tcp;
   std::vector<SocketAddress> ucx;
+  std::vector<SocketAddress> verbs;
 
   static constexpr std::size_t kMaxBlob = 4096;
   static constexpr std::size_t kMaxSockets = 16;      // of each kind

@@ -18,6 +18,7 @@
 #include "godwit/fabric/poller.h"
 #include "godwit/fabric/transport.h"
 #include "godwit/fabric/ucx_options.h"
+#include "godwit/fabric/verbs_options.h"
 
 namespace godwit::fabric {
 
@@ -33,6 +34,7 @@ struct FabricOptions {
   std::size_t arena_capacity = std::size_t{256} << 20;  // address space; touched as used
   std::uint32_t ring_capacity = 128 << 10;              // per shm connection and direction
   UcxOptions ucx;
+  VerbsOptions verbs;
   /// Longest time an idle engine polls before it sleeps; adapts downwards when polling does not
   /// pay. Zero: sleeps at once. nanoseconds::max(): never sleeps.
   std::chrono::nanoseconds spin = std::chrono::microseconds(50);
