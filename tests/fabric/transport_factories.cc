@@ -56,7 +56,7 @@ std::unique_ptr<Transport> make_verbs(TransportContext& context, const Offer& of
     options.window = 8;
     options.send_depth = 32;
     options.send_slots = 24;
-    options.locked_bytes = 2 << 20;
+    options.locked_bytes = 4 << 20;
     options.rendezvous_threshold = 300'000;
   }
   auto made = make_verbs_transport(context, options, offer.value_or(Handshake::Offer{}));

@@ -87,8 +87,8 @@ void VerbsTransport::on_request(Handle<rdma_cm_id> id, std::string_view introduc
   if (handshaking_.size() >= kMaxHandshakes) return refuse();
   auto link = make_link(std::move(id));
   if (!link) return;  // dropping the id refuses
-  add(Handshake::accept(context_.identity, offer((*link)->window)), std::move(*link))
-      .on_requested(introduction);
+  Handshake handshake = Handshake::accept(context_.identity, offer((*link)->window));
+  add(std::move(handshake), std::move(*link)).on_requested(introduction);
 }
 
 }  // namespace godwit::fabric::verbs

@@ -78,6 +78,11 @@ Result<void> Link::modify(ibv_qp_state state) {
   int mask = 0;
   if (rdma_init_qp_attr(id_.get(), &attributes, &mask) != 0)
     return failed("the connection manager does not know the queue pair's state");
+  if (state == IBV_QPS_INIT) {
+    // Before it has sent a request the manager would let peers write, of all things.
+    attributes.qp_access_flags = IBV_ACCESS_REMOTE_READ;
+    mask |= IBV_QP_ACCESS_FLAGS;
+  }
   if (state == IBV_QPS_RTR) attributes.min_rnr_timer = kReceiverNotReady;
   if (state == IBV_QPS_RTS) {
     attributes.timeout = options_.ack_timeout;
@@ -92,6 +97,8 @@ Result<void> Link::modify(ibv_qp_state state) {
 }
 
 Result<void> Link::activate() {
+  // Once more: only now the manager knows the port and the partition for certain.
+  if (auto done = modify(IBV_QPS_INIT); !done) return done;
   if (auto done = modify(IBV_QPS_RTR); !done) return done;
   return modify(IBV_QPS_RTS);
 }
