@@ -116,7 +116,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember(names));
   app.add_option("--runtime-directory", options.run_directory, "The agent's runtime directory");
   app.add_option("--dc", options.dc, "The DC to bind in");
-  app.add_option("--transport", transport, "shm, tcp or ucx");
+  app.add_option("--transport", transport, "shm, verbs, tcp or ucx");
   app.add_option("--spin", spin, "How an idle side waits: poll, adaptive or sleep")
       ->check(CLI::IsMember({"poll", "adaptive", "sleep"}));
   app.add_option("--size", options.size, "Bytes of a message, request or copy");

@@ -1,6 +1,7 @@
 #include "fabric/transport_factories.h"
 
 #include "godwit/fabric/loopback.h"
+#include "godwit/fabric/rdma_hosts.h"
 #include "shm/shm_transport.h"
 #include "tcp/tcp_transport.h"
 #include "ucx/ucx_transport.h"

@@ -26,8 +26,8 @@ struct ProcessOptions {
   /// Where the agent's socket is; empty: $GODWIT_RUN or the default (see agent_link.h).
   std::string runtime_directory;
   /// Transports to offer, best first; those the machine lacks are left out.
-  std::vector<fabric::TransportKind> transports = {fabric::TransportKind::shm,
-                                                   fabric::TransportKind::tcp};
+  std::vector<fabric::TransportKind> transports = {
+      fabric::TransportKind::shm, fabric::TransportKind::verbs, fabric::TransportKind::tcp};
   /// Use only this one. The environment variable GODWIT_TRANSPORT sets it, too.
   std::optional<fabric::TransportKind> force_transport;
   /// How long an idle engine polls before it sleeps (adapts downwards). Zero: sleep at once;

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "verbs/verbs_transport.h"
+#include "godwit/fabric/rdma_hosts.h"
 #include "verbs/verbs_transport_impl.h"
 
 namespace godwit::fabric::verbs {

@@ -68,12 +68,17 @@ void VerbsConnection::on_requested(std::string_view introduction) {
 }
 
 void VerbsConnection::send_handshake() {
-  for (const std::string& message : handshake_.take_output()) {
-    if (!credits_.may_update() || !link_->room())
+  for (std::string& message : handshake_.take_output()) words_.push_back(std::move(message));
+  while (!words_.empty() && !closing()) {
+    const std::string& message = words_.front();
+    if (!credits_.may_update())
       return lose({Errc::protocol_error, "the peer leaves no room for the handshake", {}});
+    if (!link_->room() || transport_.device().free_slots() == 0)
+      return transport_.starved(*this);  // pump() goes on
     FrameHeader header;
     header.length = static_cast<std::uint32_t>(message.size());
     if (!put(Kind::handshake, header, std::as_bytes(std::span(message)), true)) return;
+    words_.pop_front();
   }
 }
 
@@ -244,6 +249,8 @@ SendStatus VerbsConnection::post(FramePtr& frame) {
 }
 
 void VerbsConnection::pump() {
+  if (!words_.empty()) [[unlikely]]
+    send_handshake();
   while (!queue_.empty() && !closing()) {
     Queued& head = queue_.front();
     const std::uint32_t length = head.frame->header.length;

@@ -15,6 +15,7 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "godwit/fabric/handshake.h"
@@ -143,6 +144,7 @@ class VerbsConnection final : public Connection {
   std::deque<Read> reads_;  // in flight, oldest first
 
   Handshake handshake_;
+  std::deque<std::string> words_;  // of the handshake, not sent yet
   Time deadline_;
   bool dialed_;
   bool heard_ = false;      // the peer has said anything

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "godwit/fabric/rdma_hosts.h"
 #include "verbs/verbs_transport.h"
 #include "verbs/verbs_transport_impl.h"
 #include "verbs/wire.h"

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "godwit/error.h"
 #include "godwit/fabric/handshake.h"
@@ -21,9 +19,5 @@ Result<std::unique_ptr<Transport>> make_verbs_transport(TransportContext& contex
 
 /// Whether this build has rdma-core.
 bool verbs_available() noexcept;
-
-/// Numeric addresses of the interfaces that have an RDMA device, as the kernel tells in sysfs; no
-/// device is opened. Empty: this machine has none.
-std::vector<std::string> rdma_hosts();
 
 }  // namespace godwit::fabric

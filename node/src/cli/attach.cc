@@ -11,8 +11,8 @@ namespace godwit::node::cli {
 void add_transport_option(CLI::App* command, AttachChoice& choice) {
   command
       ->add_option("--transport", choice.transport,
-                   "Use only this transport: shm, tcp or ucx (default: the best that both offer)")
-      ->check(CLI::IsMember({"shm", "tcp", "ucx"}))
+                   "Use only this transport: shm, verbs, tcp or ucx (default: the best that both offer)")
+      ->check(CLI::IsMember({"shm", "verbs", "tcp", "ucx"}))
       ->type_name("KIND");
 }
 
@@ -29,7 +29,7 @@ Result<std::unique_ptr<Process>> attach(const Context& context, std::string_view
   options.runtime_directory = context.run;
   options.program = "godwit " + std::string(command);
   using Kind = fabric::TransportKind;
-  options.transports = {Kind::shm, Kind::tcp, Kind::ucx};
+  options.transports = {Kind::shm, Kind::verbs, Kind::tcp, Kind::ucx};
   if (!choice.transport.empty()) {
     auto kind = fabric::parse_transport(choice.transport);
     if (!kind) return tl::make_unexpected(kind.error());

@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/units.h"
 #include "godwit/fabric/fabric.h"
+#include "godwit/fabric/rdma_hosts.h"
 
 namespace godwit::node::cli {
 namespace {
@@ -70,6 +71,11 @@ Offer probe(fabric::TransportKind kind, const std::string& folder) {
                       [](std::uint32_t) { return std::optional<fabric::DcKey>(); }};
   options.runtime_directory = folder;
   options.transports = {kind};
+  if (kind == fabric::TransportKind::verbs) {
+    // The address chooses the device; an agent's listen_host need not be known for that.
+    const auto hosts = fabric::rdma_hosts();
+    if (!hosts.empty()) options.listen_host = hosts.front();
+  }
   options.force = kind;
   options.arena_capacity = std::size_t{1} << 20;
   const auto fabric = fabric::Fabric::create(std::move(options), events);
@@ -79,6 +85,7 @@ Offer probe(fabric::TransportKind kind, const std::string& folder) {
   }
   const fabric::EngineAddress& address = (*fabric)->address();
   if (kind == fabric::TransportKind::tcp) offer.address = sockets(address.tcp);
+  if (kind == fabric::TransportKind::verbs) offer.address = sockets(address.verbs);
   if (kind == fabric::TransportKind::ucx) offer.address = sockets(address.ucx);
   return offer;
 }

@@ -36,6 +36,7 @@ std::vector<std::string> offers(const std::string& engine_address) {
   const auto address = fabric::EngineAddress::parse(engine_address);
   if (!address) return result;
   if (!address->shm_socket.empty()) result.emplace_back("shm");
+  if (!address->verbs.empty()) result.emplace_back("verbs");
   if (!address->ucx.empty()) result.emplace_back("ucx");
   if (!address->tcp.empty()) result.emplace_back("tcp");
   return result;

@@ -28,7 +28,8 @@ struct FabricOptions {
   std::string listen_host = "127.0.0.1";  // numeric address that other nodes reach
   /// Transports to offer, best first. Those this build or machine lacks are left out silently
   /// unless named by `force`.
-  std::vector<TransportKind> transports = {TransportKind::shm, TransportKind::tcp};
+  std::vector<TransportKind> transports = {TransportKind::shm, TransportKind::verbs,
+                                           TransportKind::tcp};
   /// Use only this one towards peers.
   std::optional<TransportKind> force;
   std::size_t arena_capacity = std::size_t{256} << 20;  // address space; touched as used

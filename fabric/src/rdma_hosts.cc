@@ -1,4 +1,5 @@
-// Which addresses of this machine belong to RDMA devices, without opening any.
+#include "godwit/fabric/rdma_hosts.h"
+
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
@@ -6,8 +7,6 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
-
-#include "verbs/verbs_transport.h"
 
 namespace godwit::fabric {
 
