@@ -127,7 +127,7 @@ Result<void> Cluster::start_agent(const std::string& node) {
                                       "--keys",
                                       folder_.file("keys"),
                                       "--listen-host",
-                                      network_ ? network_->address(node) : "127.0.0.1",
+                                      network_ ? network_->address(node) : options_.host,
                                       "--log-level",
                                       "info",
                                       "--create-dc",

@@ -32,6 +32,7 @@ struct ClusterOptions {
   /// ZooKeeper (ZooKeeperEnsemble::hosts). The local directory is a file: no cut keeps a node from
   /// it.
   Network::Kind network = Network::loopback;
+  std::string host = "127.0.0.1";             // of all nodes, when they are no hosts of a Network
   std::vector<std::string> agent_flags = {};  // added to each agent's command line
   /// Added to the environment of a node's agent, at each start.
   std::function<Environment(const std::string& node)> agent_environment = {};

@@ -161,7 +161,7 @@ int Conductor::judge() {
   const Verdict verdict = check(histories);
   std::uint64_t cuts = 0, complaints = 0;
   std::string complaint, over;
-  for (const char* transport : {"shm", "tcp", "ucx"}) {
+  for (const char* transport : {"shm", "verbs", "tcp", "ucx"}) {
     std::uint64_t samples = 0;
     for (const CrewWorker* each : workers_) samples += each->find("result")->number(transport);
     over += std::string(over.empty() ? "" : ", ") + transport + " " + std::to_string(samples);
@@ -212,6 +212,7 @@ int conduct(const Options& options) {
   godwit::local_cluster::ClusterOptions cluster_options;
   cluster_options.nodes = {"west", "east"};
   cluster_options.dc = kDc;
+  cluster_options.host = options.host;
   auto cluster = Cluster::start(cluster_options);
   if (!cluster) {
     std::fprintf(stderr, "godwit_audit: %s\n", cluster.error().to_string().c_str());
@@ -233,7 +234,8 @@ int conduct(const Options& options) {
 int parse_and_run(int argc, char** argv) {
   Options options;
   CLI::App app{
-      "Sends and calls between processes on two nodes over shm, tcp and ucx, cutting connections "
+      "Sends and calls between processes on two nodes over shm, verbs, tcp and ucx, cutting "
+      "connections "
       "or\n"
       "killing processes meanwhile, and checks the histories of all of them.\n"
       "Exit status: 0 every rule held, 1 one was broken, 2 it could not run.",
@@ -257,7 +259,10 @@ int parse_and_run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--transports", options.transports, "what the processes may use")
       ->delimiter(',')
-      ->check(CLI::IsMember({"shm", "tcp", "ucx"}))
+      ->check(CLI::IsMember({"shm", "verbs", "tcp", "ucx"}))
+      ->capture_default_str();
+  app.add_option("--host", options.host,
+                 "numeric address of the nodes; verbs needs that of an RDMA device")
       ->capture_default_str();
   app.add_option("--limit", options.limit, "seconds after which a run that hangs is given up")
       ->capture_default_str();

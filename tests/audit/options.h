@@ -21,6 +21,7 @@ struct Options {
   unsigned limit = 1200;  // seconds after which a run that does not end is a failure
   bool keep = false;
   std::vector<std::string> transports = {"shm", "tcp", "ucx"};  // of each worker
+  std::string host = "127.0.0.1";                               // of the nodes
 
   // One worker.
   std::string role;  // "worker": this process is one

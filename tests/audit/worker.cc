@@ -372,7 +372,8 @@ void Worker::say_result() {
   WorkerLine line("result");
   line.with("accepted", accepted_).with("executed", executed_).with("cuts", cuts_);
   line.with("complaints", complaints_).with("first", first_complaint_);
-  for (const auto kind : {TransportKind::shm, TransportKind::tcp, TransportKind::ucx}) {
+  for (const auto kind :
+       {TransportKind::shm, TransportKind::verbs, TransportKind::tcp, TransportKind::ucx}) {
     line.with(std::string(to_string(kind)), seen_over_[static_cast<std::size_t>(kind)]);
   }
   line.say();

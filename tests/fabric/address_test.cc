@@ -18,6 +18,7 @@ EngineAddress full_address() {
   address.shm_socket = "/run/godwit/engine.shm";
   address.tcp = {{"127.0.0.1", 1}, {"::1", 65535}};
   address.ucx = {{"10.1.2.3", 4711}};
+  address.verbs = {{"10.77.0.1", 4712}, {"fe80::1", 4713}};
   return address;
 }
 
@@ -72,6 +73,7 @@ TEST(EngineAddress, RefusesWhatBreaksALimit) {
   }));
   EXPECT_TRUE(refused([](EngineAddress& a) { a.tcp.push_back({"1.2.3.4", 0}); }));
   EXPECT_TRUE(refused([](EngineAddress& a) { a.ucx.push_back({"1.2.3", 80}); }));
+  EXPECT_TRUE(refused([](EngineAddress& a) { a.verbs.push_back({"1.2.3", 80}); }));
   EXPECT_TRUE(refused([](EngineAddress& a) { a.tcp.assign(17, {"1.2.3.4", 80}); }));
 }
 
