@@ -44,7 +44,7 @@ TEST(EngineAddress, TheLargestFitsTheLimit) {
   address.shm_socket = "/" + std::string(EngineAddress::kMaxSocketPath - 1, 's');
   address.tcp.assign(EngineAddress::kMaxSockets,
                      {"1111:2222:3333:4444:5555:6666:7777:8888", 65535});
-  address.ucx = address.tcp;
+  address.ucx = address.verbs = address.tcp;
   const auto parsed = EngineAddress::parse(address.serialize());
   ASSERT_TRUE(parsed.has_value()) << parsed.error().to_string();
   EXPECT_EQ(*parsed, address);

@@ -107,6 +107,8 @@ class Device {
 
   /// Work requests that all links have unfinished: never more than the completion queue holds.
   std::uint32_t unfinished = 0;
+  /// Completions of links that are gone may lie in the queue and take its room.
+  bool stale_completions = false;
   bool send_room() const noexcept { return unfinished < plan_.send_completions; }
   /// Slots or completions run short: requests are signalled, so that they come back soon.
   bool pressure() const noexcept {

@@ -31,6 +31,7 @@ Link::~Link() {
   if (window != 0) device_.give_back(window);
   device_.unfinished -= ledger_.unfinished();
   if (ledger_.unfinished() == 0) return;
+  device_.stale_completions = true;
   ledger_.complete(ledger_.next_sequence() - 1, [this](const Posted& what) {
     if (what.kind == Posted::Kind::slot) device_.free_slot(what.index);
     if (what.kind == Posted::Kind::read && what.index != Device::kNone)

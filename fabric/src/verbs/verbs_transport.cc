@@ -228,11 +228,13 @@ Link* VerbsTransport::link_of_pair(std::uint32_t number) {
 }
 
 unsigned VerbsTransport::poll_sends() {
-  if (device_->unfinished == 0) return 0;
+  if (device_->unfinished == 0 && !device_->stale_completions) return 0;
   std::array<ibv_wc, 32> batch;
   const int count = device_->poll_sends(batch);
-  if (count <= 0) [[likely]]
+  if (count <= 0) [[likely]] {
+    device_->stale_completions = false;
     return 0;
+  }
   for (int i = 0; i < count; ++i) on_sent(batch[static_cast<std::size_t>(i)]);
   if (!starved_.empty()) feed_starved();
   return static_cast<unsigned>(count);
