@@ -27,7 +27,7 @@ struct VerbsOptions {
 
   /// Payloads from this many bytes on are fetched by the receiver with RDMA READ; smaller ones are
   /// sent in pieces of kSmallPayload. Above kSmallPayload.
-  std::uint32_t rendezvous_threshold = 16u << 10;
+  std::uint32_t rendezvous_threshold = 8u << 10;
 
   /// Locked memory that the transport may use, all in all. 0: three quarters of RLIMIT_MEMLOCK, or
   /// 256 MiB where that does not bind.

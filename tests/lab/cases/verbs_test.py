@@ -1,0 +1,75 @@
+"""The verbs transport over the nodes' RDMA devices."""
+import json
+import re
+
+from labtool.cluster import Cluster, skip
+from labtool.places import PROJECT
+from labtool.testing import case
+
+PROGRAMS = PROJECT / "build" / "release" / "bin"
+COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|refcount|general protection|hung task)\b")
+
+
+def program(cluster: Cluster, name: str) -> str:
+    cluster.need_rdma()
+    path = PROGRAMS / name
+    if not path.exists():
+        skip(f"{path} is not built (./dev build)")
+    return str(path)
+
+
+def run_tests(cluster: Cluster, which: str, environment: str = "") -> None:
+    """Runs tests of the fabric in one node: both ends of their connections are there."""
+    tests = program(cluster, "godwit_fabric_tests")
+    before = cluster.rdma_counter(1, "rcvd_pkts")
+    result = cluster.run(1, f"{environment} {tests} --gtest_brief=1 --gtest_filter='{which}'",
+                         timeout=400)
+    assert result.status == 0, result.stdout[-3000:] + result.stderr[-1000:]
+    assert "PASSED  ] 0 tests" not in result.stdout, "no test was run"
+    assert cluster.rdma_counter(1, "rcvd_pkts") > before + 10, "the device carried nothing"
+    kernel = cluster.out(1, "dmesg")
+    assert not COMPLAINT.search(kernel), kernel[-3000:]
+
+
+@case(nodes=1, seconds=420)
+def test_conformance(cluster: Cluster) -> None:
+    run_tests(cluster, "Transports/Conformance.*/verbs")
+
+
+@case(nodes=1, seconds=420)
+def test_conformance_with_little_memory(cluster: Cluster) -> None:
+    run_tests(cluster, "Transports/Conformance.*/verbs_narrow")
+
+
+@case(nodes=1, seconds=240)
+def test_failing_queue_pairs_and_little_memory(cluster: Cluster) -> None:
+    run_tests(cluster, "VerbsDevice.*")
+
+
+@case(nodes=1, seconds=240)
+def test_two_thousand_connections(cluster: Cluster) -> None:
+    run_tests(cluster, "HeavyVerbsDevice.*")
+
+
+@case(nodes=1, seconds=120)
+def test_a_device_that_is_removed(cluster: Cluster) -> None:
+    cluster.need_guests()
+    run_tests(cluster, "RealVerbsRemoval.*",
+              f"GODWIT_REMOVABLE_RDMA={cluster.device(1)}:{cluster.interface(1)}")
+
+
+@case(nodes=2, seconds=180)
+def test_between_two_nodes(cluster: Cluster) -> None:
+    bench = program(cluster, "godwit_link_bench")
+    before = [cluster.rdma_counter(node, "rcvd_pkts") for node in (1, 2)]
+    cluster.start(1, f"{bench} --host {cluster.address(1)} --serve --sleep >/tmp/verbs.address")
+    address = cluster.wait_until(lambda: cluster.run(1, "cat /tmp/verbs.address").stdout.strip(),
+                                 "the server prints its address")
+    for arguments in ("--size 64 --count 200", "--size 2048 --count 200 --sleep",
+                      "--size 8000 --count 200 --stream", "--size 1048576 --count 20 --stream"):
+        printed = cluster.out(2, f"{bench} --host {cluster.address(2)} --to {address} {arguments}",
+                              timeout=100)
+        assert json.loads(printed)["count"] > 0, printed
+    after = [cluster.rdma_counter(node, "rcvd_pkts") for node in (1, 2)]
+    # 22 MiB in packets of 4 KiB, one way.
+    assert after[1] + after[0] > before[0] + before[1] + 5000, (before, after)
