@@ -39,7 +39,8 @@ Result<RegisteredBlock> RegisteredBlock::create(ibv_pd* domain, std::size_t size
   block.size_ = size;
   // A child that writes to its copy would leave the device with the parent's old pages.
   madvise(memory, size, MADV_DONTFORK);
-  block.region_.reset(ibv_reg_mr(domain, memory, size, IBV_ACCESS_LOCAL_WRITE));
+  const int access = IBV_ACCESS_LOCAL_WRITE;
+  block.region_.reset(ibv_reg_mr(domain, memory, size, access));
   if (block.region_ == nullptr)
     return tl::make_unexpected(
         verbs_error(Errc::no_memory,
