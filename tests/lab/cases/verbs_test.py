@@ -1,34 +1,21 @@
 """The verbs transport over the nodes' RDMA devices."""
 import json
-import re
 
-from labtool.cluster import Cluster, skip
-from labtool.places import PROJECT
+from labtool.cluster import Cluster
 from labtool.testing import case
-
-PROGRAMS = PROJECT / "build" / "release" / "bin"
-COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|refcount|general protection|hung task)\b")
-
-
-def program(cluster: Cluster, name: str) -> str:
-    cluster.need_rdma()
-    path = PROGRAMS / name
-    if not path.exists():
-        skip(f"{path} is not built (./dev build)")
-    return str(path)
 
 
 def run_tests(cluster: Cluster, which: str, environment: str = "") -> None:
     """Runs tests of the fabric in one node: both ends of their connections are there."""
-    tests = program(cluster, "godwit_fabric_tests")
+    cluster.need_rdma()
+    tests = cluster.program("godwit_fabric_tests")
     before = cluster.rdma_counter(1, "rcvd_pkts")
     result = cluster.run(1, f"{environment} {tests} --gtest_brief=1 --gtest_filter='{which}'",
                          timeout=400)
     assert result.status == 0, result.stdout[-3000:] + result.stderr[-1000:]
     assert "PASSED  ] 0 tests" not in result.stdout, "no test was run"
     assert cluster.rdma_counter(1, "rcvd_pkts") > before + 10, "the device carried nothing"
-    kernel = cluster.out(1, "dmesg")
-    assert not COMPLAINT.search(kernel), kernel[-3000:]
+    cluster.check_kernel(1)
 
 
 @case(nodes=1, seconds=420)
@@ -60,7 +47,8 @@ def test_a_device_that_is_removed(cluster: Cluster) -> None:
 
 @case(nodes=2, seconds=180)
 def test_between_two_nodes(cluster: Cluster) -> None:
-    bench = program(cluster, "godwit_link_bench")
+    cluster.need_rdma()
+    bench = cluster.program("godwit_link_bench")
     before = [cluster.rdma_counter(node, "rcvd_pkts") for node in (1, 2)]
     cluster.start(1, f"{bench} --host {cluster.address(1)} --serve --sleep >/tmp/verbs.address")
     address = cluster.wait_until(lambda: cluster.run(1, "cat /tmp/verbs.address").stdout.strip(),

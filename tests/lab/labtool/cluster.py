@@ -1,5 +1,6 @@
 """What a test of the lab works with: the nodes, whatever they are, and helpers of its own."""
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from labtool.hosts import Hosts
 from labtool.places import PROJECT, LabError
 
 TOOL = PROJECT / "tests" / "lab" / "lab"
+COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|refcount|general protection|hung task)\b")
 
 
 class Skip(Exception):
@@ -106,6 +108,13 @@ class Cluster:
         self.wait_until(lambda: self.out(node, f"ss -Hltn sport = :{port}"),
                         f"node{node} listens on {port}")
 
+    def program(self, name: str) -> str:
+        """A program of the release build, which the nodes see."""
+        path = PROJECT / "build" / "release" / "bin" / name
+        if not path.exists():
+            skip(f"{path} is not built (./dev build)")
+        return str(path)
+
     # --- faults -----------------------------------------------------------------------------------
 
     def cut(self, a: int, b: int, one_way: bool = False) -> None:
@@ -160,6 +169,11 @@ class Cluster:
                           timeout + 10)
         waiting.wait(30)
         return perftest_result(result)
+
+    def check_kernel(self, node: int) -> None:
+        """The node's kernel has complained about nothing."""
+        kernel = self.out(node, "dmesg")
+        assert not COMPLAINT.search(kernel), kernel[-3000:]
 
     # --- between tests ----------------------------------------------------------------------------
 
