@@ -10,8 +10,9 @@ namespace godwit::node::cli {
 
 void add_transport_option(CLI::App* command, AttachChoice& choice) {
   command
-      ->add_option("--transport", choice.transport,
-                   "Use only this transport: shm, verbs, tcp or ucx (default: the best that both offer)")
+      ->add_option(
+          "--transport", choice.transport,
+          "Use only this transport: shm, verbs, tcp or ucx (default: the best that both offer)")
       ->check(CLI::IsMember({"shm", "verbs", "tcp", "ucx"}))
       ->type_name("KIND");
 }
