@@ -91,6 +91,18 @@ std::vector<TransportKind> Fabric::candidates(const EngineAddress& peer) const {
   return kinds;
 }
 
+std::vector<TransportKind> Fabric::common(const EngineAddress& peer) const {
+  std::vector<TransportKind> kinds;
+  for (const auto& transport : transports_) {
+    const TransportKind kind = transport->kind();
+    if (options_.force && *options_.force != kind) continue;
+    const bool away = (kind == TransportKind::verbs && !peer.verbs.empty()) ||
+                      (kind == TransportKind::ucx && !peer.ucx.empty());
+    if (away || transport->can_reach(peer)) kinds.push_back(kind);
+  }
+  return kinds;
+}
+
 Result<Connection*> Fabric::connect(const EngineAddress& peer, std::uint32_t dc,
                                     TransportKind kind) {
   for (const auto& transport : transports_) {

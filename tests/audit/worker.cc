@@ -157,6 +157,8 @@ void Worker::start() {
   options.runtime_directory = options_.runtime_directory;
   options.program = "audit-" + std::to_string(options_.worker);
   options.transports = transports_;
+  // A cut goes on over any transport, and from there back to the best one, before the next cut.
+  options.return_pace = {50ms, 400ms};
   // Many more processes than cores: whoever polls takes the time of somebody who has work.
   options.spin = 0ns;
   process_ = need(godwit::Process::attach(options), "attach");

@@ -22,6 +22,14 @@
 
 namespace godwit {
 
+/// How often better transports are tried again while a peer is reached by a lesser one, as after a
+/// device was lost (docs/architecture.md): after `first`, then after twice as long each time, up to
+/// `longest`. Traffic goes on meanwhile.
+struct ReturnPace {
+  std::chrono::milliseconds first = std::chrono::seconds(1);  // zero: never
+  std::chrono::milliseconds longest = std::chrono::seconds(30);
+};
+
 struct ProcessOptions {
   /// Where the agent's socket is; empty: $GODWIT_RUN or the default (see agent_link.h).
   std::string runtime_directory;
@@ -35,6 +43,7 @@ struct ProcessOptions {
   std::chrono::nanoseconds spin = std::chrono::microseconds(50);
   std::size_t arena_capacity = std::size_t{256} << 20;  // address space per engine, see docs
   std::string program;  // shown by `godwit`; empty: the process's name
+  ReturnPace return_pace;
 };
 
 class Process {
@@ -75,8 +84,8 @@ class Process {
   void flush();
 
   /// Breaks every connection of the calling thread's engine, as a failing network would, and lets
-  /// the channels carry on over `next` (or the best one). For tests and demonstrations. Returns how
-  /// many.
+  /// the channels carry on over `next` (or the best one), until they return to the best one. For
+  /// tests and demonstrations. Returns how many.
   unsigned cut_connections(std::optional<fabric::TransportKind> next = {});
   /// The transport that carries the channel to this peer now, if one does.
   std::optional<fabric::TransportKind> transport_to(const Endpoint& from, const Remote& to) const;

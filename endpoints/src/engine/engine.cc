@@ -25,6 +25,7 @@ Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<Resolver> resolve
   engine->fabric_ = std::move(*made);
   engine->address_blob_ = engine->fabric_->address().serialize();
   engine->spin_ = options.spin;
+  engine->return_pace_ = options.return_pace;
   if (options.spin == std::chrono::nanoseconds::zero()) engine->quiet_round_ = 1;
   engine->mailbox_->open(*engine->fabric_);
   return engine;
@@ -142,13 +143,25 @@ void Engine::sleep(Clock::time_point until) {
 void Engine::set_timer(Channel& channel, Clock::time_point when) {
   if (channel.timer <= when) return;
   channel.timer = when;
-  timers_.push({when, channel.index, channel.serial});
+  timers_.push({when, channel.index, channel.serial, nullptr});
+}
+
+void Engine::set_link_timer(PeerLink& link, Clock::time_point when) {
+  if (link.timer <= when) return;
+  link.timer = when;
+  timers_.push({when, 0, 0, &link});
 }
 
 void Engine::run_timers(Clock::time_point now) {
   while (!timers_.empty() && timers_.top().when <= now) {
     const Timer timer = timers_.top();
     timers_.pop();
+    if (timer.link != nullptr) {
+      if (timer.link->timer != timer.when) continue;  // superseded
+      timer.link->timer = Clock::time_point::max();
+      on_link_timer(*timer.link, now);
+      continue;
+    }
     Channel* channel = find(timer.index, timer.serial);
     if (channel == nullptr || channel->timer != timer.when) continue;  // superseded
     channel->timer = Clock::time_point::max();

@@ -5,6 +5,7 @@
 //   engine.cc            life, the loop, timers, tasks from other threads
 //   engine_endpoints.cc  binding, looking up, unbinding
 //   engine_links.cc      connections: dialling, falling back, recovering
+//   engine_return.cc     connections: back to the better transport
 //   engine_sessions.cc   channels: attaching, probing, the peer's death
 //   engine_messages.cc   send, receive, acknowledgements, notifications
 //   engine_calls.cc      calls and replies
@@ -56,6 +57,18 @@ struct PeerLink {
   std::chrono::milliseconds backoff{0};
   Error last_error{};
   std::vector<Channel*> channels;
+  std::chrono::steady_clock::time_point timer = std::chrono::steady_clock::time_point::max();
+
+  /// The way back to a better transport (engine_return.cc).
+  struct Return {
+    bool due = false;                       // this side dialled what stands, and both offer better
+    fabric::Connection* dialing = nullptr;  // in the background
+    std::vector<fabric::TransportKind> better;
+    std::size_t next = 0;  // of `better`
+    std::chrono::milliseconds delay{0};
+    std::chrono::steady_clock::time_point at = std::chrono::steady_clock::time_point::max();
+    std::chrono::steady_clock::time_point tried = std::chrono::steady_clock::time_point::min();
+  } back;
 };
 
 struct LocalEndpoint {
@@ -190,6 +203,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
     Clock::time_point when;
     std::uint32_t index;
     std::uint32_t serial;
+    PeerLink* link = nullptr;  // then it is the link's, not a channel's
     bool operator>(const Timer& other) const noexcept { return when > other.when; }
   };
   struct AsyncCall;
@@ -213,7 +227,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void run_completions();
   void run_timers(Clock::time_point now);
   void set_timer(Channel& channel, Clock::time_point when);
-  void set_link_timer(PeerLink& link, std::chrono::milliseconds delay);
+  void set_link_timer(PeerLink& link, Clock::time_point when);
   Clock::time_point next_timer() const;
   void update_counters();
 
@@ -246,6 +260,14 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void located(Channel& channel, const Result<EndpointPlace>& place);
   void end(Channel& channel);
 
+  // engine_return.cc
+  void look_for_better(PeerLink& link);
+  void plan_return(PeerLink& link, Clock::time_point now);
+  void try_better(PeerLink& link);
+  void on_link_timer(PeerLink& link, Clock::time_point now);
+  bool outranked(const PeerLink& link, const fabric::Connection& connection) const;
+  fabric::Connection* standing(const PeerLink& link) const;
+
   // engine_sessions.cc
   void on_frame(fabric::Connection& connection, const fabric::FrameHeader& header,
                 std::span<const std::byte> payload, fabric::Buffer large) override;
@@ -265,6 +287,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void apply(Channel& channel, const channel::ChannelCore::Effect& effect);
   void refuse(fabric::Connection& connection, const wire::Attach& attach,
               wire::RefusedReason reason, std::uint32_t session);
+  void leave_connection(Channel& channel, const fabric::Connection& next);
   void detach(Channel& channel);
   void fail_channel(Channel& channel, Error error);
   void on_timer(Channel& channel, Clock::time_point now);
@@ -358,11 +381,16 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   static constexpr auto kFarewell = std::chrono::milliseconds(20);
   static constexpr auto kLinger = std::chrono::milliseconds(250);
   static constexpr auto kMaxBackoff = std::chrono::milliseconds(200);
+  // A better transport that has not answered for so long is waited for in the background.
+  static constexpr auto kHeadStart = std::chrono::milliseconds(500);
+  // From the better connection to the end of the worse one: the peer has to learn of the former.
+  static constexpr auto kSettle = std::chrono::milliseconds(20);
 
   std::shared_ptr<Resolver> resolver_;
   std::unique_ptr<fabric::Fabric> fabric_;
   std::thread::id thread_;
   std::string address_blob_;
+  ReturnPace return_pace_;
   EngineCounters* counters_;
   std::unique_ptr<EngineCounters> own_counters_;  // where no page was given
 

@@ -72,18 +72,35 @@ Result<std::vector<Result<Endpoint>>> Engine::bind_many(const std::vector<std::s
 /// Gives what was sent the time to arrive: a process may exit right after its last send or reply.
 /// What the peer's engine has is safe; its application may take it later.
 void Engine::linger(LocalEndpoint& local) {
-  std::vector<Channel*> unsure;
+  struct Unsure {
+    Channel* channel;
+    std::uint32_t asked;  // the session in which it was
+  };
+  std::vector<Unsure> unsure;
   for (const auto& [remote, channel] : local.channels) {
     const bool empty =
         channel->core.out(Stream::messages).empty() && channel->core.out(Stream::replies).empty();
-    if (!channel->dead && channel->core.attached() && !empty) unsure.push_back(channel);
+    if (channel->dead || !channel->core.attached() || empty) continue;
+    pump(*channel);
+    send_probe(*channel);
+    unsure.push_back({channel, channel->core.session()});
   }
   if (unsure.empty()) return;
-  const auto arrived = [&](Channel* channel) {
-    if (channel->dead || !channel->core.attached()) return true;
+  const auto arrived = [&](Unsure& each) {
+    Channel* channel = each.channel;
+    if (channel->dead) return true;
+    if (!channel->core.attached()) {
+      // Between two sessions, as when it returns to a better transport; or cut off.
+      return channel->link == nullptr || channel->link->connection == nullptr;
+    }
     if (channel->has_unsent()) return false;
     // What lies in a ring is delivered even after our end.
     if (channel->connection->kind() == fabric::TransportKind::shm) return true;
+    if (each.asked != channel->core.session()) {
+      each.asked = channel->core.session();
+      send_probe(*channel);
+      return false;
+    }
     for (const Stream stream : {Stream::messages, Stream::replies}) {
       const channel::SendWindow& window = channel->core.out(stream);
       if (!window.empty() && channel->reported[static_cast<int>(stream)] != window.sent())
@@ -91,10 +108,6 @@ void Engine::linger(LocalEndpoint& local) {
     }
     return true;
   };
-  for (Channel* channel : unsure) {
-    pump(*channel);
-    send_probe(*channel);
-  }
   // Channels of an endpoint that is being unbound are freed by unbind() alone.
   (void)run_until(
       [&] {

@@ -19,6 +19,7 @@ void Engine::join(Channel& channel, PeerLink& link) {
   if (channel.link != nullptr) std::erase(channel.link->channels, &channel);
   channel.link = &link;
   link.channels.push_back(&channel);
+  if (link.back.due && link.back.dialing == nullptr) set_link_timer(link, link.back.at);
 }
 
 void Engine::serve(Channel& channel) {
@@ -64,10 +65,15 @@ void Engine::dial(PeerLink& link) {
     }
   }
   while (link.candidate < link.candidates.size()) {
-    auto connection = fabric_->connect(link.address, link.dc, link.candidates[link.candidate++]);
+    const fabric::TransportKind kind = link.candidates[link.candidate++];
+    if (link.back.dialing != nullptr && link.back.dialing->kind() == kind) continue;
+    auto connection = fabric_->connect(link.address, link.dc, kind);
     if (connection) {
       link.dialing = *connection;
       connections_[*connection] = &link;
+      if (link.candidate < link.candidates.size()) {
+        set_link_timer(link, Clock::now() + kHeadStart);
+      }
       return;
     }
     link.last_error = connection.error();
@@ -97,6 +103,11 @@ void Engine::on_established(fabric::Connection& connection) {
     connections_[&connection] = link;
   }
   if (link->dialing == &connection) link->dialing = nullptr;
+  if (link->back.dialing == &connection) link->back.dialing = nullptr;
+  if (peer.dialed && outranked(*link, connection)) {
+    connection.close(Error{Errc::closed, "a better one was there first", {}});
+    return;
+  }
   link->connection = &connection;
   link->candidate = 0;
   link->backoff = std::chrono::milliseconds(0);
@@ -107,6 +118,7 @@ void Engine::on_established(fabric::Connection& connection) {
       start_session(*channel, connection);
     }
   }
+  look_for_better(*link);
 }
 
 void Engine::on_closed(fabric::Connection& connection, const Error& reason) {
@@ -120,13 +132,21 @@ void Engine::on_closed(fabric::Connection& connection, const Error& reason) {
   if (known == connections_.end()) return;  // a peer whose handshake failed
   PeerLink& link = *known->second;
   connections_.erase(known);
-  if (link.connection == &connection) link.connection = nullptr;
+  if (link.connection == &connection) {
+    link.connection = standing(link);
+    link.back.due = false;
+  }
+  look_for_better(link);
+  if (link.back.dialing == &connection) {
+    link.back.dialing = nullptr;
+    if (link.connection != nullptr) return try_better(link);  // no channel has known it
+  }
   const bool dialed = link.dialing == &connection;
   if (dialed) link.dialing = nullptr;
   link.last_error = reason;
 
-  const bool hopeless =
-      dialed && (reason.code == Errc::wrong_key || reason.code == Errc::version_mismatch);
+  const bool hopeless = dialed && link.connection == nullptr &&
+                        (reason.code == Errc::wrong_key || reason.code == Errc::version_mismatch);
   bool wanted = false;
   for (Channel* channel : std::vector<Channel*>(link.channels)) {
     if (channel->connection == &connection) detach(*channel);

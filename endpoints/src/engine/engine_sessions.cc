@@ -187,6 +187,7 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
   switch (effect.verdict) {
     case AttachVerdict::accept: {
       join(channel, *connections_.at(&connection));
+      leave_connection(channel, connection);
       channel.connection = &connection;
       wire::Header header;
       header.type = wire::Type::attach_answer;
@@ -228,6 +229,7 @@ void Engine::on_attach_answer(fabric::Connection& connection, const wire::Header
   }
   const ChannelCore::Effect effect = channel->core.on_attach_answer(wire::from_wire(attach));
   if (effect.verdict == AttachVerdict::accept) {
+    end_transfers(*channel);
     apply(*channel, effect);
   } else if (effect.verdict == AttachVerdict::stale_epoch) {
     detach(*channel);
@@ -285,6 +287,20 @@ void Engine::apply(Channel& channel, const ChannelCore::Effect& effect) {
   if (channel.copies != 0) restart_copies(channel);
   if (channel.has_unsent()) want_pump(channel);
   if (channel.wanted()) set_timer(channel, Clock::now() + kProbeInterval);
+}
+
+/// The peer has begun a session, maybe on another connection than that of the last one.
+void Engine::leave_connection(Channel& channel, const fabric::Connection& next) {
+  const bool transfers = std::any_of(transfers_.begin(), transfers_.end(), [&](const auto& each) {
+    return each->channel == &channel && !each->lease;
+  });
+  if (channel.connection != nullptr && channel.connection != &next &&
+      (channel.copies != 0 || transfers)) {
+    // It may be about to write the bytes of a copy into the user's memory, which is the user's
+    // again as soon as the copy has ended in the new session.
+    channel.connection->close(Error{Errc::connection_lost, "its copies go on elsewhere", {}});
+  }
+  end_transfers(channel);
 }
 
 void Engine::detach(Channel& channel) {

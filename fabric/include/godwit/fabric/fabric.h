@@ -60,6 +60,9 @@ class Fabric {
 
   /// The transports that reach this peer, best first; empty: none does.
   std::vector<TransportKind> candidates(const EngineAddress& peer) const;
+  /// The transports that this engine and the peer offer both, best first: candidates(), and those
+  /// whose device this engine has lost and may have back.
+  std::vector<TransportKind> common(const EngineAddress& peer) const;
   void force(std::optional<TransportKind> kind) { options_.force = kind; }
 
   /// See Transport::connect.
