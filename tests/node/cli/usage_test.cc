@@ -149,6 +149,8 @@ TEST(CliUsage, WithoutAnAgentEachCommandSaysWhatToDo) {
       {"ping", "demo/x"},
       {"perf", "server", "demo/x"},
       {"perf", "client", "demo/x"},
+      {"fabric"},  // which asks nobody, unless told whom
+      {"fabric", "beta"},
   };
   for (auto command : commands) {
     const std::string path = testing::PrintToString(command);
@@ -185,8 +187,21 @@ TEST(CliFabric, ShowsWhatThisMachineOffers) {
     EXPECT_TRUE(transport["offered"] || transport["why_not"].is_string()) << transport;
   }
   EXPECT_EQ(offered, 2U);
+  // Best first; what a program does not offer by itself comes last.
+  EXPECT_EQ(document["transports"][0]["transport"], "shm");
+  EXPECT_EQ(document["transports"][3]["transport"], "ucx");
+  EXPECT_FALSE(document["transports"][3]["by_default"]);
+  bool loopback = false;
+  for (const auto& interface : document["interfaces"]) {
+    loopback = loopback || interface["name"] == "lo";
+    EXPECT_TRUE(interface["rdma_device"].is_null() || interface["rdma_device"].is_string());
+  }
+  EXPECT_TRUE(loopback);
+  EXPECT_TRUE(document["devices"].is_array());
   const Said table = godwit_run({"fabric"});
   EXPECT_EQ(table.status, 0);
+  EXPECT_NE(table.output.find("RDMA device"), std::string::npos);
+  EXPECT_NE(table.output.find("INTERFACE"), std::string::npos);
   EXPECT_NE(table.output.find("TRANSPORT"), std::string::npos);
   EXPECT_NE(table.output.find("locked memory"), std::string::npos);
 }
