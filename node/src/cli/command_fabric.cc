@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/fabric_probe.h"
 #include "cli/units.h"
+#include "godwit/endpoint_id.h"
 #include "godwit/fabric/frame.h"
 #include "godwit/fabric/inventory.h"
 
