@@ -69,7 +69,9 @@ TEST_F(FakeSysfs, DevicesPortsAndGidsAreRead) {
   EXPECT_EQ(inventory.devices[1].ports[0].state, "DOWN");
   for (const NetworkInterface& interface : inventory.interfaces) {
     EXPECT_EQ(interface.rdma_device, interface.name == "lo" ? "fake0" : "") << interface.name;
-    if (interface.name == "lo") EXPECT_EQ(interface.mtu, 65536u);
+    if (interface.name == "lo") {
+      EXPECT_EQ(interface.mtu, 65536u);
+    }
   }
 }
 
