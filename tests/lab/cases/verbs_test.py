@@ -9,7 +9,8 @@ def run_tests(cluster: Cluster, which: str, environment: str = "") -> None:
     """Runs tests of the fabric in one node: both ends of their connections are there."""
     cluster.need_rdma()
     tests = cluster.program("godwit_fabric_tests")
-    before = cluster.rdma_counter(1, "rcvd_pkts")
+    # A device that the tests remove and make again counts from 0.
+    before = 0 if environment else cluster.rdma_counter(1, "rcvd_pkts")
     result = cluster.run(1, f"{environment} {tests} --gtest_brief=1 --gtest_filter='{which}'",
                          timeout=400)
     assert result.status == 0, result.stdout[-3000:] + result.stderr[-1000:]
@@ -25,7 +26,10 @@ def test_conformance(cluster: Cluster) -> None:
 
 @case(nodes=1, seconds=420)
 def test_conformance_with_little_memory(cluster: Cluster) -> None:
-    run_tests(cluster, "Transports/Conformance.*/verbs_narrow")
+    # Those in which it matters how little room there is.
+    names = ("FramesKeep", "EveryPayload", "LargeAndSmall", "AFullConnection", "WhatWasSent",
+             "CloseFrees", "ManyConnections", "ASenderSleeps")
+    run_tests(cluster, ":".join(f"Transports/Conformance.{name}*/verbs_narrow" for name in names))
 
 
 @case(nodes=1, seconds=240)
