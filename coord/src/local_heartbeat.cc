@@ -4,7 +4,7 @@
 namespace godwit::coord {
 namespace {
 
-// How long a change of another's may go unnoticed by the watches here, at least.
+// From a change to the look that tells the watches of it, and of what came meanwhile.
 constexpr auto kGather = std::chrono::milliseconds(5);
 
 }  // namespace

@@ -234,10 +234,8 @@ int conduct(const Options& options) {
 int parse_and_run(int argc, char** argv) {
   Options options;
   CLI::App app{
-      "Sends and calls between processes on two nodes over shm, verbs, tcp and ucx, cutting "
-      "connections "
-      "or\n"
-      "killing processes meanwhile, and checks the histories of all of them.\n"
+      "Sends and calls between processes on two nodes over shm, verbs, tcp and ucx, cutting\n"
+      "connections or killing processes meanwhile, and checks the histories of all of them.\n"
       "Exit status: 0 every rule held, 1 one was broken, 2 it could not run.",
       "godwit_audit"};
   app.add_option("--operations", options.operations, "messages and calls of all processes together")
