@@ -5,7 +5,7 @@
 #include <memory>
 #include <thread>
 
-#include "embedded_directory.h"
+#include "endpoints/forwarding_resolver.h"
 #include "godwit/process.h"
 
 namespace godwit {
@@ -16,10 +16,10 @@ using namespace std::chrono_literals;
 constexpr auto kLong = 20s;
 
 /// An EmbeddedDirectory that holds back its answer to the bind of the name "late".
-class LateDirectory final : public Resolver {
+class LateDirectory final : public ForwardingResolver {
  public:
   LateDirectory(std::unique_ptr<EmbeddedDirectory> inner, std::shared_future<void> release)
-      : inner_(std::move(inner)), release_(std::move(release)) {}
+      : ForwardingResolver(std::move(inner)), release_(std::move(release)) {}
 
   void bind(const BindRequest& request, Done<EndpointPlace> done) override {
     if (request.name != "late") return inner_->bind(request, std::move(done));
@@ -32,39 +32,7 @@ class LateDirectory final : public Resolver {
     });
   }
 
-  void set_listener(Listener* listener) override { inner_->set_listener(listener); }
-  void bind_many(const std::vector<BindRequest>& requests,
-                 Done<std::vector<Result<EndpointPlace>>> done) override {
-    inner_->bind_many(requests, std::move(done));
-  }
-  void unbind(EndpointId id, Done<void> done) override { inner_->unbind(id, std::move(done)); }
-  std::shared_ptr<const EndpointPlace> cached(std::string_view name) override {
-    return inner_->cached(name);
-  }
-  void resolve(std::string_view name, Done<EndpointPlace> done) override {
-    inner_->resolve(name, std::move(done));
-  }
-  void locate(EndpointId id, Done<EndpointPlace> done) override {
-    inner_->locate(id, std::move(done));
-  }
-  Ticket wait_bound(std::string_view name, Done<EndpointPlace> done) override {
-    return inner_->wait_bound(name, std::move(done));
-  }
-  Ticket wait_unbound(std::string_view name, Done<void> done) override {
-    return inner_->wait_unbound(name, std::move(done));
-  }
-  void cancel(Ticket ticket) override { inner_->cancel(ticket); }
-  void find_dc(std::string_view dc, Done<std::uint32_t> done) override {
-    inner_->find_dc(dc, std::move(done));
-  }
-  std::optional<fabric::DcKey> key(std::uint32_t dc) const override { return inner_->key(dc); }
-  std::string node() const override { return inner_->node(); }
-  std::uint64_t process() const override { return inner_->process(); }
-  std::string runtime_directory() const override { return inner_->runtime_directory(); }
-  std::string listen_host() const override { return inner_->listen_host(); }
-
  private:
-  std::unique_ptr<EmbeddedDirectory> inner_;
   std::shared_future<void> release_;
   std::jthread answering_;
 };

@@ -13,7 +13,7 @@
 #include <future>
 #include <thread>
 
-#include "embedded_directory.h"
+#include "endpoints/forwarding_resolver.h"
 #include "godwit/godwit.h"
 
 namespace godwit {
@@ -270,47 +270,11 @@ TEST_F(Return, CopiesSurviveTheChanges) {
   }
 }
 
-// One directory for two processes of different habits.
-class SharedDirectory final : public Resolver {
+// One directory for two processes of different habits: neither becomes its listener.
+class SharedDirectory final : public ForwardingResolver {
  public:
-  explicit SharedDirectory(std::shared_ptr<EmbeddedDirectory> directory)
-      : directory_(std::move(directory)) {}
+  using ForwardingResolver::ForwardingResolver;
   void set_listener(Listener*) override {}
-  void bind(const BindRequest& request, Done<EndpointPlace> done) override {
-    directory_->bind(request, std::move(done));
-  }
-  void bind_many(const std::vector<BindRequest>& requests,
-                 Done<std::vector<Result<EndpointPlace>>> done) override {
-    directory_->bind_many(requests, std::move(done));
-  }
-  void unbind(EndpointId id, Done<void> done) override { directory_->unbind(id, std::move(done)); }
-  std::shared_ptr<const EndpointPlace> cached(std::string_view name) override {
-    return directory_->cached(name);
-  }
-  void resolve(std::string_view name, Done<EndpointPlace> done) override {
-    directory_->resolve(name, std::move(done));
-  }
-  void locate(EndpointId id, Done<EndpointPlace> done) override {
-    directory_->locate(id, std::move(done));
-  }
-  Ticket wait_bound(std::string_view name, Done<EndpointPlace> done) override {
-    return directory_->wait_bound(name, std::move(done));
-  }
-  Ticket wait_unbound(std::string_view name, Done<void> done) override {
-    return directory_->wait_unbound(name, std::move(done));
-  }
-  void cancel(Ticket ticket) override { directory_->cancel(ticket); }
-  void find_dc(std::string_view dc, Done<std::uint32_t> done) override {
-    directory_->find_dc(dc, std::move(done));
-  }
-  std::optional<fabric::DcKey> key(std::uint32_t dc) const override { return directory_->key(dc); }
-  std::string node() const override { return directory_->node(); }
-  std::uint64_t process() const override { return directory_->process(); }
-  std::string runtime_directory() const override { return directory_->runtime_directory(); }
-  std::string listen_host() const override { return directory_->listen_host(); }
-
- private:
-  std::shared_ptr<EmbeddedDirectory> directory_;
 };
 
 TEST(ReturnOfTwo, SidesOfDifferentOrdersDoNotTakeTurns) {
