@@ -23,7 +23,7 @@ Copy::Copy(const Copy& original, CopyId id)
   for (std::size_t peer = 0; peer < channels_.size(); ++peer) {
     if (!original.channels_[peer]) continue;
     channels_[peer] = std::make_unique<SimChannel>(*original.channels_[peer]);
-    channels_[peer]->rehost(*this);
+    channels_[peer]->install(*this);
   }
 }
 
@@ -37,12 +37,24 @@ SimChannel& Copy::open_channel(std::uint32_t peer) {
   return *channels_[peer];
 }
 
-void Copy::resume(std::uint32_t epoch) {
+void Copy::become_live(std::uint32_t epoch) {
   state_ = State::live;
   self_.epoch = epoch;
   self_.place = id_;
+}
+
+void Copy::grant(std::uint32_t epoch) {
+  become_live(epoch);
   for (const auto& channel : channels_) {
-    if (channel) channel->on_moved(*this, epoch);
+    if (channel) channel->on_granted(epoch);
+  }
+  if (has_work()) wake_application();
+}
+
+void Copy::resume(std::uint32_t epoch) {
+  become_live(epoch);
+  for (const auto& channel : channels_) {
+    if (channel) channel->on_resumed(epoch);
   }
   if (has_work()) wake_application();
 }

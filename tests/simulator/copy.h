@@ -49,15 +49,23 @@ class Surroundings {
 
 class Copy final : public Host {
  public:
-  enum class State : std::uint8_t { live, ghost, parked, dead };
+  enum class State : std::uint8_t {
+    live,
+    ghost,     // its gate is shut: it moves, or has moved
+    parked,    // the snapshot that a move takes
+    arriving,  // the same where it may go on: has sessions, executes nothing
+    dead,
+  };
 
   Copy(Surroundings& world, CopyId id, const Record& self, std::vector<Record> directory);
-  /// The snapshot that a move takes: not awake until resume().
+  /// The snapshot that a move takes: not awake until arrive(), or grant().
   Copy(const Copy& original, CopyId id);
 
   CopyId id() const noexcept { return id_; }
   State state() const noexcept { return state_; }
-  bool awake() const noexcept { return state_ == State::live || state_ == State::ghost; }
+  bool awake() const noexcept {
+    return state_ == State::live || state_ == State::ghost || state_ == State::arriving;
+  }
   const Record& self() const noexcept { return self_; }
   const Record& known(std::uint32_t endpoint) const { return directory_[endpoint]; }
   SimChannel* channel(std::uint32_t peer) { return channels_[peer].get(); }
@@ -65,7 +73,10 @@ class Copy final : public Host {
 
   void shut_gate() noexcept { state_ = State::ghost; }
   void die() noexcept { state_ = State::dead; }
-  /// Becomes the endpoint, at this place, with this epoch.
+  void arrive() noexcept { state_ = State::arriving; }
+  /// The snapshot becomes the endpoint, with this epoch.
+  void grant(std::uint32_t epoch);
+  /// The original goes on.
   void resume(std::uint32_t epoch);
 
   void on_frame(ConnectionId connection, const Frame& frame);
@@ -85,7 +96,8 @@ class Copy final : public Host {
   }
   void wake_application() override { world_->wake_application(id_); }
   bool gate_open() const override {
-    return state_ == State::live || (state_ == State::ghost && !world_->rules().gate);
+    return state_ == State::live || (state_ == State::ghost && !world_->rules().gate) ||
+           (state_ == State::arriving && !world_->rules().grant);
   }
   std::uint32_t window() const override { return world_->window(); }
   std::uint64_t now() const override { return world_->now(); }
@@ -102,6 +114,7 @@ class Copy final : public Host {
   bool application_scheduled = false;
 
  private:
+  void become_live(std::uint32_t epoch);
   /// The peer's memory was lost: the channel to it is over.
   void replace(const Record& record);
 

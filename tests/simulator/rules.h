@@ -15,6 +15,7 @@ struct Rules {
   bool retention = true;             // a frame is kept until it is acknowledged
   bool session_connection = true;    // frames count on the connection of the session only
   bool gate = true;                  // a copy at an old place executes nothing
+  bool grant = true;                 // a copy at a new place executes nothing before it is granted
   bool cancel_checks_sent = true;    // "not executed" only if the request was never transmitted
   bool inbox_dropped = true;         // a move leaves the untaken messages behind
   bool probe = true;                 // silence is probed
@@ -34,6 +35,7 @@ inline constexpr std::array kFaults = {
     Fault{"forget-retention", &Rules::retention},
     Fault{"accept-any-connection", &Rules::session_connection},
     Fault{"old-place-executes", &Rules::gate},
+    Fault{"arrival-executes", &Rules::grant},
     Fault{"careless-not-executed", &Rules::cancel_checks_sent},
     Fault{"move-with-inbox", &Rules::inbox_dropped},
     Fault{"no-probe", &Rules::probe},

@@ -230,17 +230,35 @@ void SimChannel::on_peer_died() {
   calls_.clear();
 }
 
-void SimChannel::on_moved(Host& host, std::uint32_t epoch) {
-  host_ = &host;
-  // Through the image, as between two processes: what it leaves out is not needed.
-  const bool smaller = host.rules().session_tie && own_.endpoint < peer_.endpoint;
-  core_ = ChannelCore(core_.own_lineage(), epoch, smaller, core_.image());
-  core_.on_moved(epoch);
+void SimChannel::pass_through_image() {
+  const bool smaller = host_->rules().session_tie && own_.endpoint < peer_.endpoint;
+  core_ = ChannelCore(core_.own_lineage(), core_.own_epoch(), smaller, core_.image());
   connection_ = kNoConnection;
   unanswered_ = 0;
-  if (host.rules().inbox_dropped) inbox_.clear();
-  // Whatever is retained may have been lost on the way to or from the old place.
-  if (wanted()) host.set_timer(*this);
+  if (host_->rules().inbox_dropped) inbox_.clear();
+}
+
+void SimChannel::install(Host& host) {
+  host_ = &host;
+  pass_through_image();
+}
+
+void SimChannel::on_granted(std::uint32_t epoch) {
+  core_.on_granted(epoch);
+  if (core_.attached()) {
+    host_->post(connection_, make(FrameType::report));
+    send_notification();
+  } else {
+    leave_session();
+  }
+  if (wanted()) host_->set_timer(*this);
+}
+
+void SimChannel::on_resumed(std::uint32_t epoch) {
+  pass_through_image();
+  core_.on_moved(epoch);
+  // Whatever is retained may have been lost on its way.
+  if (wanted()) host_->set_timer(*this);
 }
 
 void SimChannel::haunt() {
@@ -319,6 +337,10 @@ void SimChannel::on_frame(ConnectionId connection, const Frame& frame) {
 
 void SimChannel::on_sequenced(const Frame& frame) {
   const Sequenced& message = frame.sequenced;
+  // What counts as taken when it arrives does not arrive behind a shut gate: its sender must keep
+  // it for the place that is granted.
+  const bool waits = message.stream == Stream::messages && message.kind != Kind::empty;
+  if (!waits && !host_->gate_open()) return;
   ReceiveWindow::Verdict verdict = core_.in(message.stream).on_frame(message.number);
   if (verdict == ReceiveWindow::Verdict::duplicate && !host_->rules().duplicate_filter) {
     verdict = ReceiveWindow::Verdict::deliver;
@@ -335,13 +357,11 @@ void SimChannel::on_sequenced(const Frame& frame) {
     case ReceiveWindow::Verdict::overrun:
       return invalid("a frame beyond the window");
   }
-  if (message.stream == Stream::messages && message.kind != Kind::empty) {
+  if (waits) {
     inbox_.push_back(message);
     host_->wake_application();
     return;
   }
-  // Behind a shut gate nothing is taken, not even this: its sender must keep it for the new place.
-  if (!host_->gate_open()) return;
   if (message.kind == Kind::empty) {
     taken(message);
   } else {

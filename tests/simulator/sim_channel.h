@@ -67,14 +67,19 @@ class SimChannel {
   void on_directory(std::uint64_t lineage, std::uint32_t epoch);
   void on_peer_died();
 
-  /// This is the endpoint at its new place (or at the old one again), where `host` surrounds it.
-  void on_moved(Host& host, std::uint32_t epoch);
-  /// This is a copy of the endpoint, not yet awake.
-  void rehost(Host& host) noexcept { host_ = &host; }
+  /// This is a copy of the endpoint, surrounded by `host`, that may become the endpoint.
+  void install(Host& host);
+  /// It has: what arrived here meanwhile counts.
+  void on_granted(std::uint32_t epoch);
+  /// The endpoint goes on at its old place.
+  void on_resumed(std::uint32_t epoch);
   /// A copy left behind at the old place wakes up and meddles.
   void haunt();
 
  private:
+  /// Through the image, as between two processes: what it leaves out is not needed.
+  void pass_through_image();
+
   struct Call {
     std::uint32_t entry;
     Number number;

@@ -126,11 +126,9 @@ void World::post(CopyId from, ConnectionId id, const Frame& frame) {
   const Connection& connection = connections_[id];
   const std::uint32_t sender = connection.ends[0] == from ? 0 : 1;
   if (!connection.open[sender] || connection.cut) return;
-  Frame sent = frame;
-  sent.witness_epoch = copies_[from]->self().epoch;
   if (!calm() && random_.chance(weather_.loss)) return;
-  carry(id, 1 - sender, sent);
-  if (!calm() && random_.chance(weather_.duplication)) carry(id, 1 - sender, sent);
+  carry(id, 1 - sender, frame);
+  if (!calm() && random_.chance(weather_.duplication)) carry(id, 1 - sender, frame);
 }
 
 void World::carry(ConnectionId id, std::uint32_t side, const Frame& frame) {
@@ -153,9 +151,11 @@ void World::carry(ConnectionId id, std::uint32_t side, const Frame& frame) {
 }
 
 void World::deliver(ConnectionId id, std::uint32_t side, std::uint32_t slot) {
-  const Frame frame = frames_[slot];
+  Frame frame = frames_[slot];
   free_frames_.push_back(slot);
   const Connection& connection = connections_[id];
+  // That of the place, not that of the time: what a copy sent before it was granted is its own.
+  frame.witness_epoch = copies_[connection.ends[1 - side]]->self().epoch;
   Copy& copy = *copies_[connection.ends[side]];
   if (!connection.open[side] || !copy.awake()) return;
   copy.on_frame(id, frame);
@@ -301,6 +301,10 @@ void World::move_one() {
   copies_.push_back(std::make_unique<Copy>(*original, id));
   live_[endpoint] = nullptr;
   if (random_.chance(50)) cut_all(original->id());
+  if (random_.chance(60)) {
+    copies_[id]->arrive();
+    dial_all(id);
+  }
   schedule(random_.between(1, 100), What::settle, original->id(), id);
 }
 
@@ -311,35 +315,45 @@ void World::settle(CopyId old_place, CopyId snapshot) {
   const std::uint32_t endpoint = truth.identity.endpoint;
   const std::uint32_t outcome = random_.below(100);
   if (outcome < 10) {  // both places are lost
-    cut_all(old_place);
-    original.die();
-    target.die();
+    for (Copy* copy : {&original, &target}) {
+      cut_all(copy->id());
+      copy->die();
+    }
     return rebirth(endpoint);
   }
   ++truth.epoch;
   if (outcome < 25) {  // aborted: the old place goes on
     cut_all(old_place);
-    target.die();
     live_[endpoint] = &original;
     truth.place = old_place;
     original.resume(truth.epoch);
-    return publish(truth);
+    publish(truth);
+    return leave_behind(target);
   }
   live_[endpoint] = &target;
   truth.place = snapshot;
-  target.resume(truth.epoch);
+  target.grant(truth.epoch);
   publish(truth);
+  dial_all(snapshot);
+  leave_behind(original);
+}
+
+void World::dial_all(CopyId from) {
   for (std::uint32_t peer = 0; peer < weather_.endpoints; ++peer) {
-    if (target.channel(peer) != nullptr && random_.chance(70)) dial(snapshot, peer);
+    const SimChannel* channel = copies_[from]->channel(peer);
+    if (channel != nullptr && !channel->core().attached() && random_.chance(70)) dial(from, peer);
   }
-  if (random_.chance(30)) {
-    cut_all(old_place);
-    original.die();
-    return;
+}
+
+void World::leave_behind(Copy& copy) {
+  if (copy.state() == Copy::State::parked || random_.chance(30)) {
+    cut_all(copy.id());
+    return copy.die();
   }
+  copy.shut_gate();
   for (std::uint32_t i = random_.below(6); i > 0; --i) {
     const std::uint32_t when = random_.below(200);
-    schedule(when, What::haunt, old_place, other_endpoint(endpoint));
+    schedule(when, What::haunt, copy.id(), other_endpoint(copy.self().identity.endpoint));
   }
 }
 

@@ -93,6 +93,10 @@ class World final : public Surroundings {
   void move_one();
   void crash_one();
   void settle(CopyId old_place, CopyId snapshot);
+  /// Dials peers that it has a channel with.
+  void dial_all(CopyId from);
+  /// What the move has left: dies, or meddles for a while.
+  void leave_behind(Copy& copy);
   void rebirth(std::uint32_t endpoint);
   void publish(const Record& record);
 

@@ -76,7 +76,8 @@ class ChannelCore {
         out_{SendWindow{first}, SendWindow{first}},
         in_{ReceiveWindow{first}, ReceiveWindow{first}} {}
 
-  /// The core at the new place; on_moved() says when it is allowed to be one.
+  /// The core at the new place. It may have sessions at once; on_granted() says when it is the
+  /// endpoint's.
   ChannelCore(std::uint64_t own_lineage, std::uint32_t own_epoch, bool smaller,
               const CoreImage& image) noexcept
       : ChannelCore(own_lineage, own_epoch, smaller) {
@@ -109,6 +110,7 @@ class ChannelCore {
   std::uint32_t session() const noexcept { return session_; }
   std::uint32_t peer_index() const noexcept { return peer_index_; }
   std::uint64_t own_lineage() const noexcept { return own_lineage_; }
+  std::uint32_t own_epoch() const noexcept { return own_epoch_; }
   std::uint64_t peer_lineage() const noexcept { return peer_lineage_; }
   std::uint32_t peer_epoch() const noexcept { return peer_epoch_; }
 
@@ -129,8 +131,12 @@ class ChannelCore {
     return over;
   }
 
-  /// This endpoint has moved: sessions of the old place are over. What the application had not
-  /// taken is sent again by the peer.
+  /// This is the endpoint now, at its new place. Its sessions go on, and what has arrived in them
+  /// waits to be taken. Until then nothing was taken here, and no number was given out.
+  void on_granted(std::uint32_t new_epoch) noexcept { own_epoch_ = new_epoch; }
+
+  /// This endpoint goes on at the old place after a move that was given up: its sessions are over.
+  /// What the application had not taken is sent again by the peer.
   void on_moved(std::uint32_t new_epoch) noexcept {
     own_epoch_ = new_epoch;
     for (SendWindow& window : out_) window.on_moved();
