@@ -38,18 +38,18 @@ LocalCoordinator::Impl::Impl(LocalOptions options, std::unique_ptr<LocalStore> s
 }
 
 void LocalCoordinator::Impl::submit(Request request) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!closing_ && queue_.size() < kMaxOutstanding) {
-      queue_.push_back(std::move(request));
-      if (queue_.size() == 1) wake_.notify_one();
-      return;
-    }
-    if (!closing_) {
-      refuse(request, Errc::overloaded, "too many operations are pending");
-      return;
-    }
+  std::unique_lock lock(mutex_);
+  if (!closing_ && queue_.size() < kMaxOutstanding) {
+    queue_.push_back(std::move(request));
+    const bool first = queue_.size() == 1;
+    // The store's thread would wait for the lock at once.
+    lock.unlock();
+    if (first) wake_.notify_one();
+    return;
   }
+  const bool closed = closing_;
+  lock.unlock();
+  if (!closed) return refuse(request, Errc::overloaded, "too many operations are pending");
   refuse(request, Errc::closed, "the coordinator is closed");
 }
 

@@ -201,6 +201,13 @@ Resolver& Process::resolver() {
 
 // --- what a mover needs of a process -------------------------------------------------------------
 
+Result<void> Relocation::acquaint(Process& process, std::uint32_t dc,
+                                  std::string_view engine_address) {
+  auto engine = process.impl_->engine();
+  if (!engine) return tl::make_unexpected(engine.error());
+  return (*engine)->acquaint(dc, engine_address);
+}
+
 Result<Endpoint> Relocation::install(Process& process, std::string_view image) {
   auto engine = process.impl_->engine();
   if (!engine) return tl::make_unexpected(engine.error());

@@ -27,6 +27,18 @@ std::string Relocation::park(Endpoint& endpoint) {
   return endpoint.engine_->park(endpoint.index_);
 }
 
+std::vector<std::string> Relocation::peers(Endpoint& endpoint) {
+  return endpoint.engine_->peers_of(endpoint.index_);
+}
+
+void Relocation::receive_peers(Endpoint& endpoint) {
+  endpoint.engine_->receive_peers(endpoint.index_);
+}
+
+std::size_t Relocation::attached_peers(const Endpoint& endpoint) {
+  return endpoint.engine_->attached_peers(endpoint.index_);
+}
+
 void Relocation::open(Endpoint& endpoint, std::uint32_t epoch) {
   endpoint.engine_->open_gate(endpoint.index_, epoch);
 }

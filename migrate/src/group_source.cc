@@ -19,6 +19,8 @@ constexpr std::size_t kSlice = 2 * StreamWriter::kPiece;
 /// What is not worth another round: well below a millisecond on any network.
 constexpr std::uint64_t kLittle = 64 << 10;
 constexpr auto kProgressInterval = 200ms;
+/// Between two looks at who the peers are: each costs a look at every channel.
+constexpr auto kIntroduceInterval = 5ms;
 constexpr auto kDockPatience = 2s;
 
 Epoch epoch_of(const std::vector<Endpoint>& group) {
@@ -95,6 +97,7 @@ void GroupSource::act(const ProcessActions& actions) {
       case Kind::stop_copy:
         copying_ = false;
         stream_.reset();
+        introduced_.clear();
         break;
       case Kind::shut_gate:
         copying_ = false;
@@ -228,6 +231,18 @@ void GroupSource::begin_copy() {
   round_goal_ = state_ != nullptr ? state_->unsaved() : 0;
 }
 
+/// Names the peers to the target, so that it is connected with them before the gate is shut.
+void GroupSource::introduce() {
+  if (Clock::now() < introduce_at_) return;
+  for (Endpoint& endpoint : group_) {
+    for (const std::string& address : Relocation::peers(endpoint)) {
+      if (!introduced_.insert(address).second) continue;
+      stream_->item(ItemType::peer, endpoint.id().dc, bytes_of(address));
+    }
+  }
+  introduce_at_ = Clock::now() + kIntroduceInterval;
+}
+
 /// Sends what there is, as far as it goes without waiting. False: the way is full.
 Result<bool> GroupSource::send_pieces(std::size_t least) {
   for (Bytes piece = stream_->piece(least); !piece.empty(); piece = stream_->piece(least)) {
@@ -249,6 +264,7 @@ bool GroupSource::copy() {
   if (!stream_) begin_copy();
   if (!stream_ || !copying_) return false;
   if (Clock::now() - told_ >= kProgressInterval) report();
+  introduce();
   // Once little is left, what changes meanwhile is for the rest, unless it becomes much: each
   // message would take a turn of the processors from the agents that are to end this.
   const bool converged = machine_.state() == SourceProcess::State::converged;

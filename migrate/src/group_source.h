@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,7 @@ class GroupSource final : private StateWriter {
   void fail_with(Reason reason, const Error& error);
   Result<void> find_dock();
   void begin_copy();
+  void introduce();
   bool copy();
   Result<bool> send_pieces(std::size_t least);
   Result<void> send_rest();
@@ -63,6 +65,8 @@ class GroupSource final : private StateWriter {
   Remote to_;
   std::optional<StreamWriter> stream_;
   std::vector<std::string> images_;
+  std::set<std::string> introduced_;  // peers of which the target knows
+  Clock::time_point introduce_at_{};
   bool copying_ = false;  // the machine wants a round
   bool resting_ = false;  // save_rest() runs: the writer is never full
   bool shut_ = false;

@@ -64,6 +64,8 @@ bool GroupTarget::step() {
       } else {
         times_.set_restored_us(us(Clock::now() - arrived_));
         act(machine_.on_manifest(true, stream_.manifest().epoch));
+        // While the agent writes the commit.
+        for (Endpoint& endpoint : group_) Relocation::receive_peers(endpoint);
       }
     }
   }
@@ -86,6 +88,8 @@ Result<void> GroupTarget::take(const ItemHeader& header, Bytes bytes) {
     case ItemType::intent:
       intent_ = text_of(bytes);
       return {};
+    case ItemType::peer:
+      return Relocation::acquaint(process_, header.kind, text_of(bytes));
     case ItemType::manifest:
       break;
   }

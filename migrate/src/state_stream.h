@@ -31,6 +31,7 @@ enum class ItemType : std::uint32_t {
   image = 3,    // of an endpoint; kind: its place among the members
   manifest = 4,
   intent = 5,  // what the source's agent gave for the target's
+  peer = 6,    // where the engine of a peer is reached; kind: the number of the DC
 };
 
 struct ItemHeader {

@@ -1,9 +1,5 @@
 // An endpoint that goes from thread to thread of one process, as it goes from process to process in
 // a move: its gate, its image, and what its peers see.
-#include "godwit/relocation.h"
-
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <functional>
 #include <future>
@@ -11,60 +7,13 @@
 #include <random>
 #include <thread>
 
-#include "embedded_directory.h"
-#include "godwit/godwit.h"
+#include "relocation_fixture.h"
 
 namespace godwit {
 namespace {
 
-using namespace std::chrono_literals;
-using fabric::TransportKind;
-
-constexpr auto kLong = 20s;  // only reached when something is broken
-
 /// What the server remembers: how far each client has counted.
 using Counts = std::map<EndpointId, std::uint64_t>;
-
-std::uint64_t number_of(Bytes bytes) {
-  std::uint64_t number = 0;
-  if (bytes.size() >= sizeof number) std::memcpy(&number, bytes.data(), sizeof number);
-  return number;
-}
-Bytes bytes_of_number(const std::uint64_t& number) {
-  return std::as_bytes(std::span(&number, 1));
-}
-
-class RelocationTest : public ::testing::TestWithParam<TransportKind> {
- protected:
-  void SetUp() override {
-    ProcessOptions options;
-    options.force_transport = GetParam();
-    auto directory = EmbeddedDirectory::create();
-    ASSERT_TRUE(directory) << directory.error().to_string();
-    directory_ = directory->get();
-    auto process = Process::with_resolver(std::move(*directory), options);
-    ASSERT_TRUE(process) << process.error().to_string();
-    process_ = std::move(*process);
-  }
-
-  /// The directory's word: the endpoint is at the calling thread now.
-  void arrive(Endpoint& endpoint) {
-    const std::uint32_t epoch = Relocation::epoch(endpoint) + 1;
-    directory_->moved(endpoint.id(), epoch, *Relocation::engine_address(*process_));
-    Relocation::open(endpoint, epoch);
-  }
-
-  /// Parks the endpoint once it is quiet; empty until then.
-  static bool try_park(Endpoint& endpoint, std::string& image) {
-    Relocation::shut(endpoint);
-    if (!Relocation::busy(endpoint).empty()) return false;
-    image = Relocation::park(endpoint);
-    return true;
-  }
-
-  EmbeddedDirectory* directory_ = nullptr;
-  std::unique_ptr<Process> process_;
-};
 
 TEST_P(RelocationTest, CallsGoOnWhileTheServerMovesAbout) {
   constexpr int kMoves = 40;

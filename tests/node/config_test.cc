@@ -29,6 +29,7 @@ directory_credentials = "user:secret"
 session_timeout = "8s"
 listen_host = "10.0.0.1"
 agent_port = 4711
+nice = 5
 keys = "/keys"
 log_level = "debug"
 reattach_grace = "3s"
@@ -54,6 +55,7 @@ command = ["/web"]
   EXPECT_EQ(config->session_timeout, 8s);
   EXPECT_EQ(config->listen_host, "10.0.0.1");
   EXPECT_EQ(config->agent_port, 4711);
+  EXPECT_EQ(config->nice, 5);
   EXPECT_EQ(config->keys, "/keys");
   EXPECT_EQ(config->log_level, "debug");
   EXPECT_EQ(config->reattach_grace, 3s);
@@ -74,6 +76,7 @@ TEST(Config, HasDefaultsForAll) {
   EXPECT_EQ(config->keys, "/state/keys");
   EXPECT_EQ(config->session_timeout, 600ms);
   EXPECT_EQ(config->listen_host, "127.0.0.1");
+  EXPECT_EQ(config->nice, -10);
   EXPECT_EQ(config->prepare_limit, 30s);
   EXPECT_EQ(config->blackout_limit, 10s);
   EXPECT_EQ(from("directory = \"zookeeper:a:1\"")->session_timeout, 6s);
@@ -118,6 +121,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"node = \"a\\u0007\"", "node's name"}, Bad{"run = \"\"", "run is empty"},
         Bad{"run = \"a\\u0000b\"", "NUL"}, Bad{"agent_port = \"1\"", "agent_port must be a number"},
         Bad{"agent_port = 70000", "65535"}, Bad{"agent_port = -1", "65535"},
+        Bad{"nice = -21", "-20"}, Bad{"nice = \"high\"", "nice must be a number"},
         Bad{"create_dcs = [1]", "list of strings"}, Bad{"create_dcs = [\"a/b\"]", "'/'"},
         Bad{"directory = \"etcd:x\"", "kind is unknown"},
         Bad{"directory = \"local:\"", "path is missing"},

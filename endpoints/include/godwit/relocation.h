@@ -47,11 +47,24 @@ class Relocation {
   /// it of elsewhere. The endpoint itself stays, for open() or leave().
   static std::string park(Endpoint& endpoint);
 
-  /// Makes the endpoint of an image, parked, on the calling thread. Dials its peers. Errors:
+  /// Where the engines of the endpoint's peers are reached, each once: for acquaint(). Peers whose
+  /// address only the directory knows are missing until it has answered.
+  static std::vector<std::string> peers(Endpoint& endpoint);
+  /// Has the calling thread dial the engine at `engine_address`, for endpoints of DC `dc`, so that
+  /// an endpoint which arrives later finds its way open. Error: protocol_error (no address).
+  static Result<void> acquaint(Process& process, std::uint32_t dc, std::string_view engine_address);
+
+  /// Makes the endpoint of an image, behind a shut gate, on the calling thread. Errors:
   /// protocol_error (damaged), version_mismatch, name_taken (it is in this process), no_memory.
   static Result<Endpoint> install(Process& process, std::string_view image);
+  /// Attaches an endpoint behind a shut gate to its peers: what they send again, and what they send
+  /// from now on, waits here for the gate to open. Not needed, but the peers wait less.
+  static void receive_peers(Endpoint& endpoint);
+  /// How many of its peers are attached now: to see whether they have come, for tests and people.
+  static std::size_t attached_peers(const Endpoint& endpoint);
 
-  /// Serves at `epoch`, and attaches to every peer: they send again what was not received.
+  /// Serves at `epoch`: what waits here, and what comes. Peers that are not attached yet are
+  /// attached to now.
   static void open(Endpoint& endpoint, std::uint32_t epoch);
   /// The endpoint serves elsewhere.
   static void leave(Endpoint& endpoint);

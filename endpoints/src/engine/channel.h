@@ -88,8 +88,9 @@ struct Channel {
   bool ack_due = false;
   bool mirror = false;          // LocalEndpoint::mirror: never starts a session
   bool dead = false;            // the peer is gone; kept while its messages are not taken
-  bool parked = false;          // the endpoint moves: nothing is accepted, sent or taken
-  bool redirect = false;        // the endpoint has moved, and the peer is to be told
+  bool parked = false;          // the endpoint moves: nothing is accepted or taken
+  bool redirect = false;        // the endpoint comes to this place, and the peer is to be told
+  bool grant_untold = false;    // the peer is attached to this place, but does not know it granted
   bool locating = false;        // the directory was asked
   bool lost = false;            // of `ends`: with its process or node, not by an unbind
   bool all_received = false;    // when it died: nothing that was sent was still unacknowledged
@@ -111,6 +112,11 @@ struct Channel {
   }
   bool all_acknowledged() const noexcept {
     return core.out(channel::Stream::messages).empty() && notify_flying == 0 && notify_waiting == 0;
+  }
+  /// Whether a session may be started. Of an endpoint that moves: at the place where it arrives.
+  bool may_attach() const noexcept {
+    return !dead && !mirror && (!parked || redirect) &&
+           core.state() == channel::ChannelCore::State::detached;
   }
   bool has_unsent() const noexcept { return out[0].unsent != nullptr || out[1].unsent != nullptr; }
   /// Whether somebody waits for the peer: then a lost connection is worth a reconnect now.

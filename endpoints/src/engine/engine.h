@@ -81,9 +81,10 @@ struct LocalEndpoint {
   /// Whether the application may take, and the channels may give out numbers (docs/migration.md).
   enum class Gate : std::uint8_t {
     open,
-    closing,  // nothing new is handed out; what was taken may go on and end
-    parked,   // nothing at all
-    left,     // for good: the endpoint serves elsewhere, or `lost`
+    closing,   // nothing new is handed out; what was taken may go on and end
+    parked,    // nothing at all
+    arriving,  // a copy that is not granted yet: has sessions, takes and accepts nothing
+    left,      // for good: the endpoint serves elsewhere, or `lost`
   };
   Gate gate = Gate::open;
   bool lost = false;  // it was taken for dead while it lived, and that is final
@@ -183,7 +184,11 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void shut(std::uint32_t endpoint);
   std::string busy(std::uint32_t endpoint) const;
   std::string park(std::uint32_t endpoint);
+  std::vector<std::string> peers_of(std::uint32_t endpoint);
+  Result<void> acquaint(std::uint32_t dc, std::string_view engine_address);
   Result<Endpoint> install(std::string_view image);
+  void receive_peers(std::uint32_t endpoint);
+  std::size_t attached_peers(std::uint32_t endpoint) const;
   void open_gate(std::uint32_t endpoint, std::uint32_t epoch);
   void leave(std::uint32_t endpoint);
   bool is_lost(std::uint32_t endpoint) const { return endpoints_[endpoint]->lost; }
@@ -291,7 +296,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void detach(Channel& channel);
   void fail_channel(Channel& channel, Error error);
   void on_timer(Channel& channel, Clock::time_point now);
-  void send_report(Channel& channel, Number messages, Number replies);
+  void send_report(Channel& channel, Number messages, Number replies, std::uint8_t flags = 0);
   bool post_control(fabric::Connection& connection, const wire::Header& header,
                     std::span<const std::byte> payload);
   template <typename T>
@@ -302,6 +307,8 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   // engine_moves.cc
   bool attend(LocalEndpoint& local);
   void drop_inbox(Channel& channel);
+  void turn_away(Channel& channel);
+  void tell_grant(Channel& channel);
   std::vector<Channel*> channels_of(LocalEndpoint& local) const;
 
   // engine_messages.cc
@@ -376,6 +383,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   static constexpr auto kProbeInterval = std::chrono::milliseconds(200);
   // After a refusal of an endpoint that the directory says is there.
   static constexpr auto kAskAgain = std::chrono::milliseconds(5);
+  static constexpr auto kGrantDelay = std::chrono::milliseconds(1);
   static constexpr auto kAttachTimeout = std::chrono::milliseconds(200);
   // How long what a peer said before its end may lie unread behind the directory's news of it.
   static constexpr auto kFarewell = std::chrono::milliseconds(20);

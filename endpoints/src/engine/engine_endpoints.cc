@@ -205,6 +205,7 @@ Channel* Engine::make_channel(LocalEndpoint& local, EndpointId remote) {
   channel.local = &local;
   channel.index = index;
   channel.serial = ++uses_[index].serial;
+  channel.parked = local.gate == LocalEndpoint::Gate::arriving;
   counters_->channels.set(channels_.size() - free_channels_.size());
   return &channel;
 }

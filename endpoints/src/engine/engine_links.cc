@@ -23,9 +23,7 @@ void Engine::join(Channel& channel, PeerLink& link) {
 }
 
 void Engine::serve(Channel& channel) {
-  if (channel.dead || channel.mirror || channel.parked ||
-      channel.core.state() != channel::ChannelCore::State::detached)
-    return;
+  if (!channel.may_attach()) return;
   if (channel.link == nullptr) {
     locate(channel);
     return;
@@ -113,10 +111,7 @@ void Engine::on_established(fabric::Connection& connection) {
   link->backoff = std::chrono::milliseconds(0);
   link->next.reset();
   for (Channel* channel : std::vector<Channel*>(link->channels)) {
-    if (channel->wanted() && !channel->parked &&
-        channel->core.state() == channel::ChannelCore::State::detached) {
-      start_session(*channel, connection);
-    }
+    if (channel->wanted() && channel->may_attach()) start_session(*channel, connection);
   }
   look_for_better(*link);
 }

@@ -249,7 +249,8 @@ void Engine::on_ack(Channel& channel, Stream stream, Number ack) {
     if (out.unsent == out.retained.front()) out.unsent = out.unsent->next;
     out.retained.pop();
   }
-  if (!channel.replies_waiting.empty() && stream == Stream::replies) send_waiting_replies(channel);
+  if (!channel.replies_waiting.empty() && stream == Stream::replies && !channel.parked)
+    send_waiting_replies(channel);
 }
 
 /// The application has taken a message: its slot is free, which the peer learns in time.
@@ -301,6 +302,9 @@ void Engine::on_sequenced(Channel& channel, const fabric::FrameHeader& frame,
                           const wire::Header& header, std::span<const std::byte> payload,
                           fabric::Buffer large) {
   const Stream stream = header.type == wire::Type::reply ? Stream::replies : Stream::messages;
+  // A reply is taken as it arrives, so the peer must keep it for the place that is granted.
+  if (channel.parked && stream == Stream::replies) [[unlikely]]
+    return;
   channel::ReceiveWindow& window = channel.core.in(stream);
   // Room first: a frame that cannot be kept must not count as arrived.
   fabric::FramePtr kept = fabric_->frames().allocate(large.empty() ? frame.length : 0);
@@ -507,7 +511,7 @@ void Engine::send_notification(Channel& channel) {
 void Engine::on_notify(Channel& channel, const wire::Header& header,
                        std::span<const std::byte> payload) {
   std::uint64_t bits;
-  if (!wire::decode(payload, bits)) return;
+  if (channel.parked || !wire::decode(payload, bits)) return;
   if (channel::distance(channel.notify_seen, header.number) > 0) {
     channel.notify_seen = header.number;
     if (channel.notify_arrived == 0) channel.local->notified.push_back(&channel);

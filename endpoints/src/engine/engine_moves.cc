@@ -174,6 +174,7 @@ std::string Engine::park(std::uint32_t endpoint) {
   image.set_epoch(local.epoch);
   for (Channel* channel : channels_of(local)) {
     channel->parked = true;
+    channel->redirect = false;
     if (channel->dead) continue;
     if (channel->connection != nullptr) detach(*channel);
     put_channel(*image.add_channels(), *channel);
@@ -192,8 +193,36 @@ std::string Engine::park(std::uint32_t endpoint) {
   return image.SerializeAsString();
 }
 
-/// The endpoint of an image, behind a shut gate. Its peers' engines are dialled at once, so that
-/// they can be told as soon as the gate opens.
+/// Where the engines of the endpoint's peers are reached, each once. Those that have dialled this
+/// one are known to the directory alone: it is asked, for the next time.
+std::vector<std::string> Engine::peers_of(std::uint32_t endpoint) {
+  std::vector<const PeerLink*> links;
+  for (Channel* channel : channels_of(*endpoints_[endpoint])) {
+    if (channel->dead || channel->mirror || channel->link == nullptr) continue;
+    if (channel->link->address.node.empty()) {
+      locate(*channel);
+    } else {
+      links.push_back(channel->link);
+    }
+  }
+  std::sort(links.begin(), links.end());
+  links.erase(std::unique(links.begin(), links.end()), links.end());
+  std::vector<std::string> addresses;
+  addresses.reserve(links.size());
+  for (const PeerLink* link : links) addresses.push_back(link->address.serialize());
+  return addresses;
+}
+
+/// Dials an engine before there is a channel to it.
+Result<void> Engine::acquaint(std::uint32_t dc, std::string_view engine_address) {
+  auto address = fabric::EngineAddress::parse(engine_address);
+  if (!address) return tl::make_unexpected(address.error());
+  PeerLink& link = link_to(*address, dc);
+  if (link.connection == nullptr && link.dialing == nullptr) dial(link);
+  return {};
+}
+
+/// The endpoint of an image, behind a shut gate.
 Result<Endpoint> Engine::install(std::string_view bytes) {
   EndpointImage image;
   if (!image.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return corrupt("bytes");
@@ -231,7 +260,7 @@ Result<Endpoint> Engine::install(std::string_view bytes) {
 
   Endpoint endpoint = install(place);
   LocalEndpoint& local = *endpoints_[endpoint.index_];
-  local.gate = Gate::parked;
+  local.gate = Gate::arriving;
   local.attention = true;
   const auto refuse = [&](Error error) -> tl::unexpected<Error> {
     leave(local.index);
@@ -258,7 +287,6 @@ Result<Endpoint> Engine::install(std::string_view bytes) {
     if (made == nullptr)
       return refuse({Errc::no_memory, "an engine has at most 1,048,576 channels", {}});
     Channel& channel = *made;
-    channel.parked = true;
     channel.core = ChannelCore(local.lineage, local.epoch, local.id < remote, core);
     channel.mirror = from->mirror();
     if (channel.mirror) {
@@ -289,9 +317,7 @@ Result<Endpoint> Engine::install(std::string_view bytes) {
     channel.notify_arrived = from->notify_arrived();
     if (channel.notify_arrived != 0) local.notified.push_back(&channel);
     if (auto address = fabric::EngineAddress::parse(from->peer_address())) {
-      PeerLink& link = link_to(*address, place.id.dc);
-      join(channel, link);
-      if (link.connection == nullptr && link.dialing == nullptr) dial(link);
+      join(channel, link_to(*address, place.id.dc));
     }
   }
   for (const auto& from : image.grants()) {
@@ -304,6 +330,22 @@ Result<Endpoint> Engine::install(std::string_view bytes) {
     local.grants[from.key()] = std::move(grant);
   }
   return endpoint;
+}
+
+/// Attaches to the peers while the gate is still shut: what they send again is here when it opens.
+/// Should it never open, the old place attaches to them above these sessions.
+void Engine::receive_peers(std::uint32_t endpoint) {
+  for (Channel* channel : channels_of(*endpoints_[endpoint])) {
+    if (channel->mirror) continue;
+    channel->redirect = true;
+    serve(*channel);
+  }
+}
+
+std::size_t Engine::attached_peers(std::uint32_t endpoint) const {
+  const auto channels = channels_of(*endpoints_[endpoint]);
+  return static_cast<std::size_t>(std::count_if(
+      channels.begin(), channels.end(), [](const Channel* each) { return each->core.attached(); }));
 }
 
 EndpointPlace Engine::place_of(std::uint32_t endpoint) const {
@@ -322,22 +364,56 @@ void Engine::drop_inbox(Channel& channel) {
   channel.requests.clear();
 }
 
+void Engine::tell_grant(Channel& channel) {
+  channel.grant_untold = false;
+  send_report(channel, channel.core.in(Stream::messages).arrived(),
+              channel.core.in(Stream::replies).arrived(), wire::kGranted);
+}
+
 /// The grant: at the new place, or at the old one again after a move that was given up.
 void Engine::open_gate(std::uint32_t endpoint, std::uint32_t epoch) {
   LocalEndpoint& local = *endpoints_[endpoint];
+  const bool arrived = std::exchange(local.gate, Gate::open) == Gate::arriving;
   local.epoch = epoch;
-  local.gate = Gate::open;
   local.attention = local.interlude != nullptr;
   for (Channel* channel : channels_of(local)) {
     channel->parked = false;
     if (channel->dead) continue;
+    if (arrived) {
+      channel->core.on_granted(epoch);
+      if (channel->core.attached()) {
+        // A peer whose request is here already is told after the answer: all it can miss is what
+        // could not wait behind the gate.
+        channel->grant_untold = true;
+        if (channel->has_input()) {
+          set_timer(*channel, Clock::now() + kGrantDelay);
+        } else {
+          tell_grant(*channel);
+        }
+        if (channel->notify_waiting != 0 && channel->notify_flying == 0)
+          send_notification(*channel);
+        continue;
+      }
+    } else {
+      drop_inbox(*channel);
+      channel->core.on_moved(epoch);
+    }
     if (channel->connection != nullptr) detach(*channel);
-    drop_inbox(*channel);
-    channel->core.on_moved(epoch);
     channel->redirect = !channel->mirror;
     for (Channel::Outgoing& out : channel->out) out.unsent = out.retained.front();
     serve(*channel);
   }
+}
+
+/// Tells a peer that is attached to look elsewhere.
+void Engine::turn_away(Channel& channel) {
+  const EndpointId& own = channel.local->id;
+  const auto why = channel.local->lost ? wire::RefusedReason::gone : wire::RefusedReason::moved;
+  wire::Header header;
+  header.type = wire::Type::refused;
+  header.channel = channel.core.peer_index();
+  post_control(*channel.connection, header,
+               wire::Refused{own, channel.remote, why, channel.core.session()});
 }
 
 /// The endpoint serves elsewhere. Late attaches are answered so for as long as this process lives.
@@ -349,6 +425,7 @@ void Engine::leave(std::uint32_t endpoint) {
   for (Channel* channel : channels_of(local)) {
     drop_inbox(*channel);
     channel->notify_arrived = 0;
+    if (channel->connection != nullptr && channel->core.attached()) turn_away(*channel);
     fail_channel(*channel, local.farewell());
   }
   local.notified.clear();

@@ -47,7 +47,7 @@ void Engine::on_frame(fabric::Connection& connection, const fabric::FrameHeader&
     case wire::Type::notify_ack:
       if (header.number == channel->notify_number && channel->notify_flying != 0) {
         channel->notify_flying = 0;
-        if (channel->notify_waiting != 0) send_notification(*channel);
+        if (channel->notify_waiting != 0 && !channel->parked) send_notification(*channel);
       }
       return;
     case wire::Type::closed:
@@ -171,7 +171,7 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
     refuse(connection, attach, why, attach.session);
     return;
   }
-  // The new place will attach, or this one again: until then there is nothing true to say.
+  // The new place attaches, or this one again: until then there is nothing true to say.
   if (local->second->gate == LocalEndpoint::Gate::parked) return;
   const bool to_itself = attach.source == attach.target;
   Channel* opened = to_itself
@@ -282,8 +282,9 @@ void Engine::apply(Channel& channel, const ChannelCore::Effect& effect) {
   channel.backoff = std::chrono::milliseconds(0);
   channel.unanswered = 0;
   channel.redirect = false;
-  if (!channel.replies_waiting.empty()) send_waiting_replies(channel);
-  if (channel.notify_flying != 0 || channel.notify_waiting != 0) send_notification(channel);
+  if (!channel.replies_waiting.empty() && !channel.parked) send_waiting_replies(channel);
+  const bool notifies = channel.notify_waiting != 0 && !channel.parked;
+  if (channel.notify_flying != 0 || notifies) send_notification(channel);
   if (channel.copies != 0) restart_copies(channel);
   if (channel.has_unsent()) want_pump(channel);
   if (channel.wanted()) set_timer(channel, Clock::now() + kProbeInterval);
@@ -306,6 +307,7 @@ void Engine::leave_connection(Channel& channel, const fabric::Connection& next) 
 void Engine::detach(Channel& channel) {
   channel.connection = nullptr;
   channel.core.on_detached();
+  channel.grant_untold = false;
   end_transfers(channel);
 }
 
@@ -325,6 +327,7 @@ std::string Engine::why_silent(const Channel& channel) const {
 void Engine::on_timer(Channel& channel, Clock::time_point now) {
   if (channel.dead) return;
   if (now >= channel.ends) return end(channel);
+  if (channel.grant_untold && channel.core.attached()) tell_grant(channel);
   expire_calls(channel, now);
   const bool attaching = channel.core.state() == ChannelCore::State::attaching;
   if (!channel.wanted()) {
@@ -366,9 +369,10 @@ void Engine::on_timer(Channel& channel, Clock::time_point now) {
   set_timer(channel, now + std::max<Clock::duration>(kProbeInterval, channel.backoff));
 }
 
-void Engine::send_report(Channel& channel, Number messages, Number replies) {
+void Engine::send_report(Channel& channel, Number messages, Number replies, std::uint8_t flags) {
   wire::Header header;
   header.type = wire::Type::report;
+  header.flags = flags;
   header.channel = channel.core.peer_index();
   header.number = messages;
   header.call = replies;
@@ -400,7 +404,9 @@ void Engine::on_report(Channel& channel, const wire::Header& header, const wire:
   // before is lost.
   const bool lost = channel::distance(state.arrived[0], header.number) > 0 ||
                     channel::distance(state.arrived[1], header.call) > 0;
-  if (!lost) {
+  // Behind its gate a place drops what cannot wait there: all of it goes again, once.
+  const bool granted = (header.flags & wire::kGranted) != 0;
+  if (!lost && !granted) {
     on_ack(channel, Stream::messages, state.received[0]);
     on_ack(channel, Stream::replies, state.received[1]);
     return;

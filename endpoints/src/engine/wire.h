@@ -41,6 +41,7 @@ enum class Type : std::uint8_t {
 enum Flags : std::uint8_t {
   kAckNow = 1,   // the sender waits for the acknowledgement
   kToOwner = 2,  // copy_data: from requester to owner
+  kGranted = 4,  // report: the endpoint has come to this place, and serves from now on
 };
 
 /// A view of the 24 bytes that are ours.

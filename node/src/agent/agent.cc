@@ -177,7 +177,7 @@ void Agent::open_mover() {
       [this](SessionNumber session, endpoints::proto::Response& push,
              const std::vector<std::shared_ptr<const Dc>>& dcs) { reply(session, push, dcs); }};
   mover_ = std::make_unique<Mover>(
-      std::move(parts), config_.programs, run_.path(),
+      std::move(parts), ProgramSettings{config_.programs, run_.path(), config_.programs_nice},
       Mover::Events{[this](std::function<void()> done) { publish_programs(std::move(done)); },
                     [this] { membership_->load_changed(); }});
   claims_->set_unsettled([this](std::uint64_t process) { return mover_->is_unsettled(process); });

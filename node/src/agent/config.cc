@@ -27,6 +27,10 @@ using namespace std::chrono_literals;
 constexpr std::size_t kMaxFile = 1u << 20;
 // Below this a move would be given up for what a busy machine does now and then.
 constexpr auto kLeastMoveLimit = 100ms;
+constexpr std::array kNumberKeys = {
+    std::pair{std::string_view("agent_port"), &ConfigSettings::agent_port},
+    std::pair{std::string_view("nice"), &ConfigSettings::nice},
+};
 constexpr std::array kLogLevels = {"trace", "debug", "info", "warn", "error", "off"};
 
 std::string place_of(std::string_view source, const toml::source_region& region) {
@@ -135,10 +139,11 @@ Result<void> take_key(const toml::key& key, const toml::node& value, std::string
     settings.*(found->text) = text->get();
     return {};
   }
-  if (name == "agent_port") {
+  for (const auto& [known, setting] : kNumberKeys) {
+    if (name != known) continue;
     const auto* number = value.as_integer();
     if (number == nullptr) return wants(source, value, name, "a number");
-    settings.agent_port = number->get();
+    settings.*setting = number->get();
     return {};
   }
   if (name == "create_dcs") {
@@ -149,7 +154,7 @@ Result<void> take_key(const toml::key& key, const toml::node& value, std::string
   }
   if (name == "moves") return take_moves(value, source, settings);
   if (name == "programs") return take_programs(value, source, settings);
-  std::string known = "agent_port, create_dcs, moves, programs";
+  std::string known = "agent_port, create_dcs, moves, nice, programs";
   for (const Key& each : kTextKeys) known += ", " + std::string(each.name);
   return fail(Errc::invalid_argument, place_of(source, key.source()) + "unknown key '" +
                                           std::string(name) + "'; the keys are " + known);
@@ -241,6 +246,7 @@ void ConfigSettings::overlay(const ConfigSettings& above) {
   std::for_each(kTextKeys.begin(), kTextKeys.end(), take);
   std::for_each(kMoveKeys.begin(), kMoveKeys.end(), take);
   if (above.agent_port) agent_port = above.agent_port;
+  if (above.nice) nice = above.nice;
   if (!above.create_dcs.empty()) create_dcs = above.create_dcs;
   for (const auto& [name, command] : above.programs) programs[name] = command;
 }
@@ -391,6 +397,12 @@ Result<Config> make_config(const ConfigSettings& settings) {
                 "agent_port is " + std::to_string(port) + ": it must be 0 (any) to 65535");
   }
   config.agent_port = static_cast<std::uint16_t>(port);
+  const std::int64_t nice = settings.nice.value_or(-10);
+  if (nice < -20 || nice > 19) {
+    return fail(Errc::invalid_argument,
+                "nice is " + std::to_string(nice) + ": it must be -20 (first) to 19 (last)");
+  }
+  config.nice = static_cast<int>(nice);
   config.log_level = settings.log_level.value_or("info");
   if (std::find(kLogLevels.begin(), kLogLevels.end(), config.log_level) == kLogLevels.end()) {
     return fail(Errc::invalid_argument, "log_level is '" + config.log_level +

@@ -24,6 +24,7 @@ struct ConfigSettings {
   std::optional<std::string> session_timeout;
   std::optional<std::string> listen_host;
   std::optional<std::int64_t> agent_port;
+  std::optional<std::int64_t> nice;
   std::optional<std::string> keys;
   std::optional<std::string> log_level;
   std::optional<std::string> reattach_grace;
@@ -53,6 +54,8 @@ struct Config {
   std::chrono::milliseconds session_timeout{};
   std::string listen_host;
   std::uint16_t agent_port = 0;  // 0: any free one
+  int nice = 0;                  // of the agent
+  int programs_nice = 0;         // of what it starts
   std::string keys;
   std::string log_level;
   std::chrono::milliseconds reattach_grace{};  // for processes after a restart of the agent

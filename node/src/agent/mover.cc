@@ -24,13 +24,12 @@ constexpr std::size_t kMaxProgram = 255;
 
 }  // namespace
 
-Mover::Mover(MoveParts parts, ProgramCommands commands, const std::string& run_directory,
-             Events events)
+Mover::Mover(MoveParts parts, ProgramSettings programs, Events events)
     : parts_(std::move(parts)),
       events_(std::move(events)),
       reader_(parts_.loop, parts_.directory, parts_.moves, parts_.registered),
       writer_(parts_.loop, parts_.moves, reader_),
-      programs_(parts_.loop, std::move(commands), run_directory,
+      programs_(parts_.loop, std::move(programs),
                 [this](std::uint64_t move, const std::string& how) { program_ended(move, how); }) {}
 
 Mover::~Mover() {

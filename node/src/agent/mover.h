@@ -28,7 +28,7 @@ class Mover {
     std::function<void()> endpoints_changed;
   };
 
-  Mover(MoveParts parts, ProgramCommands commands, const std::string& run_directory, Events events);
+  Mover(MoveParts parts, ProgramSettings programs, Events events);
   ~Mover();
 
   /// The node is registered, maybe again: what is read from now on is not older than that.

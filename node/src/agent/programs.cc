@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -88,12 +89,8 @@ std::string describe_end(const siginfo_t& info) {
 
 }  // namespace
 
-Programs::Programs(EventLoop& loop, ProgramCommands commands, std::string run_directory,
-                   Ended ended)
-    : loop_(loop),
-      commands_(std::move(commands)),
-      run_directory_(std::move(run_directory)),
-      ended_(std::move(ended)) {}
+Programs::Programs(EventLoop& loop, ProgramSettings settings, Ended ended)
+    : loop_(loop), settings_(std::move(settings)), ended_(std::move(ended)) {}
 
 Programs::~Programs() {
   for (auto& [number, child] : children_) {
@@ -104,20 +101,23 @@ Programs::~Programs() {
 }
 
 Result<void> Programs::start(const std::string& program, std::uint64_t move) {
-  const auto found = commands_.find(program);
-  if (found == commands_.end()) {
+  const auto found = commands().find(program);
+  if (found == commands().end()) {
     return fail(Errc::not_found, "no process of program '" + program +
                                      "' stands by, and no command is configured for it");
   }
   std::vector<std::string> arguments = found->second;
-  std::vector<std::string> variables = environment_for(run_directory_, move);
-  const SpawnSettings settings;
+  std::vector<std::string> variables = environment_for(settings_.run_directory, move);
+  const SpawnSettings spawn;
   pid_t pid = -1;
-  const int error =
-      ::posix_spawn(&pid, arguments.front().c_str(), &settings.files, &settings.attributes,
-                    pointers(arguments).data(), pointers(variables).data());
+  const int error = ::posix_spawn(&pid, arguments.front().c_str(), &spawn.files, &spawn.attributes,
+                                  pointers(arguments).data(), pointers(variables).data());
   if (error != 0) {
     return fail(Errc::system, "cannot start " + arguments.front() + ": " + std::strerror(error));
+  }
+  // Before it has a second thread: it has not begun to link yet.
+  if (::getpriority(PRIO_PROCESS, 0) != settings_.nice) {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(pid), settings_.nice);
   }
   spdlog::info("move {}: started {} as process {}", coord::format_move_id(move), arguments.front(),
                pid);

@@ -21,16 +21,22 @@ namespace godwit::node {
 
 using ProgramCommands = std::map<std::string, std::vector<std::string>>;  // by program
 
+struct ProgramSettings {
+  ProgramCommands commands;
+  std::string run_directory;
+  int nice = 0;  // their scheduling priority, whatever that of the agent is
+};
+
 class Programs {
  public:
   /// A process that was started for the move is gone; `how`: "ended with status 3".
   using Ended = std::function<void(std::uint64_t move, const std::string& how)>;
 
-  Programs(EventLoop& loop, ProgramCommands commands, std::string run_directory, Ended ended);
+  Programs(EventLoop& loop, ProgramSettings settings, Ended ended);
   /// What was started goes on.
   ~Programs();
 
-  const ProgramCommands& commands() const noexcept { return commands_; }
+  const ProgramCommands& commands() const noexcept { return settings_.commands; }
 
   /// Starts the program's command for the move. Errors: not_found (no command), system.
   Result<void> start(const std::string& program, std::uint64_t move);
@@ -58,8 +64,7 @@ class Programs {
   void terminate(Child& child, std::uint64_t number);
 
   EventLoop& loop_;
-  const ProgramCommands commands_;
-  const std::string run_directory_;
+  const ProgramSettings settings_;
   const Ended ended_;
   std::uint64_t next_ = 1;
   std::map<std::uint64_t, Child> children_;

@@ -2,9 +2,12 @@
 #include <google/protobuf/stubs/logging.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <string>
 
 #include "agent/agent.h"
@@ -44,6 +47,9 @@ void add_flags(CLI::App& app, CommandLine& line) {
   app.add_option("--listen-host", flags.listen_host,
                  "numeric address at which other nodes reach this one (default: 127.0.0.1)");
   app.add_option("--agent-port", flags.agent_port, "TCP port for other agents (default: 0, any)");
+  app.add_option("--nice", flags.nice,
+                 "the agent's scheduling priority, -20 to 19 (default: -10; without the right to "
+                 "raise it, what it was started with)");
   app.add_option("--keys", flags.keys, "key directory (default: STATE/keys)");
   app.add_option("--log-level", flags.log_level,
                  "trace, debug, info, warn, error or off (default: info)");
@@ -64,6 +70,15 @@ Result<Config> read_config(const CommandLine& line) {
   }
   settings.overlay(line.flags);
   return godwit::node::make_config(settings);
+}
+
+/// The clients of a server that moves wait for agents, and an agent that is kept waiting itself is
+/// taken for lost. Threads inherit it: before the first.
+void prioritize(Config& config) {
+  config.programs_nice = ::getpriority(PRIO_PROCESS, 0);
+  if (::setpriority(PRIO_PROCESS, 0, config.nice) != 0) {
+    spdlog::debug("the agent's priority stays {}: {}", config.programs_nice, std::strerror(errno));
+  }
 }
 
 int complain(const godwit::Error& error, int status) {
@@ -95,6 +110,7 @@ int main(int argc, char** argv) {
   spdlog::set_level(
       spdlog::level::from_str(config->log_level == "error" ? "err" : config->log_level));
 
+  prioritize(*config);
   auto agent = Agent::create(std::move(*config));
   if (!agent) return complain(agent.error(), 1);
   if (auto ended = (*agent)->run(); !ended) return complain(ended.error(), 1);

@@ -1,0 +1,183 @@
+// An endpoint at its new place before its gate opens: its peers are attached to it already, and
+// nothing that they send is taken, lost or doubled, whichever place goes on.
+#include <atomic>
+#include <future>
+#include <optional>
+#include <thread>
+
+#include "relocation_fixture.h"
+
+namespace godwit {
+namespace {
+
+class ArrivalTest : public RelocationTest {
+ protected:
+  enum class End { open, leave };
+
+  /// Binds demo/server on a thread of its own, which takes one message of the peer's and parks.
+  /// Once `resumed_` is known it leaves, or it opens the gate again and serves one request.
+  void start_old_place(Endpoint& peer, Remote& to) {
+    old_ = std::jthread([this] {
+      auto server = process_->bind("demo/server", kLong);
+      ASSERT_TRUE(server) << server.error().to_string();
+      bound_.set_value();
+      ASSERT_TRUE(server->receive(kLong));
+      std::string image;
+      ASSERT_TRUE(try_park(*server, image));
+      image_.set_value(image);
+      if (!resumed_.get_future().get()) return Relocation::leave(*server);
+      arrive(*server);
+      auto request = server->receive_request(kLong);
+      ASSERT_TRUE(request) << request.error().to_string();
+      EXPECT_EQ(request->payload().size(), sizeof(std::uint64_t));
+      EXPECT_TRUE(server->reply(std::move(*request), bytes_of("the old place")));
+      EXPECT_EQ(server->receive(50ms).error().code, Errc::deadline_exceeded);
+    });
+    bound_.get_future().wait();
+    auto found = peer.lookup("demo/server", kLong);
+    ASSERT_TRUE(found) << found.error().to_string();
+    to = *found;
+    ASSERT_TRUE(peer.send(to, bytes_of("move")));
+    auto image = image_.get_future();
+    const auto until = std::chrono::steady_clock::now() + kLong;
+    while (image.wait_for(0s) != std::future_status::ready) {
+      ASSERT_LT(std::chrono::steady_clock::now(), until);
+      keep_going(peer);
+    }
+    moved_ = image.get();
+  }
+
+  /// Keeps the endpoint on a thread of its own, behind its gate, until `decision_` is known. Then
+  /// `then` has it, or it leaves.
+  void start_new_place(std::function<void(Endpoint&)> then) {
+    fresh_ = std::jthread([this, then = std::move(then)] {
+      auto server = Relocation::install(*process_, moved_);
+      ASSERT_TRUE(server) << server.error().to_string();
+      Relocation::receive_peers(*server);
+      auto decision = decision_.get_future();
+      while (decision.wait_for(0s) != std::future_status::ready) {
+        auto nothing = server->receive(1ms);
+        ASSERT_FALSE(nothing) << "taken behind a shut gate";
+        ASSERT_EQ(nothing.error().code, Errc::deadline_exceeded);
+        if (Relocation::attached_peers(*server) == 1) attached_ = true;
+      }
+      if (decision.get() == End::leave) {
+        Relocation::leave(*server);
+        // Its word to the peers goes out with the thread's last breath.
+        process_->flush();
+        return;
+      }
+      arrive(*server);
+      then(*server);
+    });
+  }
+
+  /// An engine works while its thread is in a call.
+  static void keep_going(Endpoint& peer) {
+    auto nothing = peer.receive(1ms);
+    ASSERT_FALSE(nothing);
+    ASSERT_EQ(nothing.error().code, Errc::deadline_exceeded);
+  }
+  /// Until the peer is attached to the new place.
+  void let_it_attach(Endpoint& peer) {
+    const auto until = std::chrono::steady_clock::now() + kLong;
+    while (!attached_ && std::chrono::steady_clock::now() < until) keep_going(peer);
+    ASSERT_TRUE(attached_);
+  }
+
+  std::promise<void> bound_;
+  std::promise<std::string> image_;
+  std::string moved_;
+  std::promise<bool> resumed_;
+  std::promise<End> decision_;
+  std::atomic<bool> attached_{false};
+  std::jthread old_, fresh_;
+};
+
+TEST_P(ArrivalTest, WhatArrivesBehindTheGateIsThereWhenItOpens) {
+  auto peer = process_->bind("demo/peer");
+  ASSERT_TRUE(peer);
+  Remote server;
+  start_old_place(*peer, server);
+  start_new_place([](Endpoint& at) {
+    // Their sender is gone: nobody could send them again.
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+      auto message = at.receive(kLong);
+      ASSERT_TRUE(message) << message.error().to_string();
+      EXPECT_EQ(number_of(message->payload()), i);
+    }
+    EXPECT_EQ(at.receive(20ms).error().code, Errc::deadline_exceeded);
+  });
+  let_it_attach(*peer);
+  for (std::uint64_t i = 1; i <= 3; ++i) ASSERT_TRUE(peer->send(server, bytes_of_number(i)));
+  ASSERT_TRUE(peer->unbind());
+  decision_.set_value(End::open);
+  resumed_.set_value(false);
+}
+
+TEST_P(ArrivalTest, WhatCannotWaitBehindTheGateComesAgain) {
+  auto peer = process_->bind("demo/peer");
+  ASSERT_TRUE(peer);
+  Remote server;
+  start_old_place(*peer, server);
+  start_new_place([](Endpoint& at) {
+    std::uint64_t bits = 0;
+    std::optional<Request> request;
+    while (bits == 0 || !request) {
+      auto message = at.receive(kLong);
+      ASSERT_TRUE(message) << message.error().to_string();
+      bits |= message->bits();
+      if (message->kind() == Message::Kind::request) {
+        auto taken = at.as_request(std::move(*message));
+        ASSERT_TRUE(taken);
+        request = std::move(*taken);
+      }
+    }
+    EXPECT_EQ(bits, 6u);
+    EXPECT_TRUE(at.reply(std::move(*request), bytes_of("the new place")));
+    EXPECT_EQ(at.receive(20ms).error().code, Errc::deadline_exceeded);
+  });
+  let_it_attach(*peer);
+  ASSERT_TRUE(peer->notify(server, 6));
+  bool answered = false;
+  ASSERT_TRUE(peer->call_async(server, bytes_of("who"), [&](Result<Message> reply) {
+    ASSERT_TRUE(reply) << reply.error().to_string();
+    EXPECT_EQ(reply->text(), "the new place");
+    answered = true;
+  }));
+  EXPECT_EQ(peer->receive(50ms).error().code, Errc::deadline_exceeded);
+  EXPECT_FALSE(answered);
+  resumed_.set_value(false);
+  decision_.set_value(End::open);
+  EXPECT_TRUE(process_->run_until([&] { return answered; }, kLong));
+}
+
+TEST_P(ArrivalTest, AnArrivalThatIsGivenUpCostsNothing) {
+  auto peer = process_->bind("demo/peer");
+  ASSERT_TRUE(peer);
+  Remote server;
+  start_old_place(*peer, server);
+  start_new_place([](Endpoint&) {});
+  let_it_attach(*peer);
+  bool answered = false;
+  ASSERT_TRUE(peer->call_async(server, bytes_of_number(1), [&](Result<Message> reply) {
+    ASSERT_TRUE(reply) << reply.error().to_string();
+    EXPECT_EQ(reply->text(), "the old place");
+    answered = true;
+  }));
+  // It lies at the place that is given up.
+  EXPECT_EQ(peer->receive(50ms).error().code, Errc::deadline_exceeded);
+  decision_.set_value(End::leave);
+  fresh_.join();
+  resumed_.set_value(true);
+  EXPECT_TRUE(process_->run_until([&] { return answered; }, kLong));
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, ArrivalTest,
+                         ::testing::Values(fabric::TransportKind::shm, fabric::TransportKind::tcp),
+                         [](const auto& param) {
+                           return std::string(fabric::to_string(param.param));
+                         });
+
+}  // namespace
+}  // namespace godwit
