@@ -243,7 +243,8 @@ Result<void> FaultPlay::run() {
     auto heard = stage_.conductor().crew().run_until(
         [&] {
           return Clock::now() > limit || std::any_of(faults_.begin(), faults_.end(), fired) ||
-                 std::any_of(faults_.begin(), faults_.end(), due);
+                 std::any_of(faults_.begin(), faults_.end(), due) ||
+                 (faults_.empty() && command->ended());
         },
         reach_limit_ + 10s);
     if (!heard) return heard;

@@ -19,8 +19,8 @@ class FaultPlay {
   FaultPlay(FaultStage& stage, const FaultCase& fault_case, std::string from, std::string to,
             std::string beside);
 
-  /// Returns when all faults have happened and all is repaired. Errors: not_found (a point was
-  /// never reached), those of the stage.
+  /// Returns when all faults have happened and all is repaired; when the move is over, if there is
+  /// none. Errors: not_found (a point was never reached), those of the stage.
   Result<void> run();
 
  private:
