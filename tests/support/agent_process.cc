@@ -1,6 +1,7 @@
 #include "support/agent_process.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -19,7 +20,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
+#include <utility>
 
 namespace godwit::test_support {
 
@@ -57,6 +60,15 @@ int wait_for_end(pid_t pid) {
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// Kills a child that should be running, or have ended well: one that crashed, or ended because of
+// what a sanitizer found, is a failure even if the test saw nothing of it.
+void kill_sound(pid_t pid, const std::string& what, const std::function<std::string()>& log) {
+  ::kill(pid, SIGKILL);
+  const int status = wait_for_end(pid);
+  if (status == 0 || status == 128 + SIGKILL) return;
+  ADD_FAILURE() << what << " had ended by itself with status " << status << "\n" << log();
 }
 
 int milliseconds_until(std::chrono::steady_clock::time_point deadline) {
@@ -130,7 +142,7 @@ bool AgentProcess::launch() {
   ::close(notify);
   if (!ready) {
     std::fprintf(stderr, "godwitd did not become ready:\n%s", this->log().c_str());
-    kill();
+    end(SIGKILL);
   }
   return ready;
 }
@@ -147,7 +159,8 @@ int AgentProcess::stop() {
   return end(SIGTERM);
 }
 void AgentProcess::kill() {
-  end(SIGKILL);
+  if (pid_ <= 0) return;
+  kill_sound(std::exchange(pid_, -1), "godwitd", [this] { return log(); });
 }
 
 std::string AgentProcess::log() const {
@@ -181,7 +194,8 @@ AgentProcess::Ended AgentProcess::run_to_end(const std::vector<std::string>& arg
   return {wait_for_end(pid), output};
 }
 
-ChildProcess::ChildProcess(const std::vector<std::string>& arguments) {
+ChildProcess::ChildProcess(const std::vector<std::string>& arguments)
+    : program_(arguments.front()) {
   std::array<int, 2> in{}, out{};
   if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0) std::abort();
   pid_ = spawn(arguments, in[0], out[1], -1);
@@ -222,9 +236,7 @@ void ChildProcess::write_line(const std::string& line) {
 
 void ChildProcess::kill() {
   if (pid_ <= 0) return;
-  ::kill(pid_, SIGKILL);
-  wait_for_end(pid_);
-  pid_ = -1;
+  kill_sound(std::exchange(pid_, -1), program_, [] { return std::string(); });
 }
 
 int ChildProcess::close_and_wait() {

@@ -51,7 +51,7 @@ class AgentProcess {
   const std::string& node() const { return options_.node; }
 
   int stop();     // SIGTERM, and waits; the exit status
-  void kill();    // SIGKILL, and waits
+  void kill();    // SIGKILL, and waits; a failure of the test if it had crashed before
   bool launch();  // again, after stop or kill, with the same options
   std::string log() const;
 
@@ -81,11 +81,12 @@ class ChildProcess {
   /// The next line that it writes; nullopt at its end or after 20 s.
   std::optional<std::string> read_line();
   void write_line(const std::string& line);  // to its standard input
-  void kill();                               // SIGKILL, and waits
+  void kill();                               // SIGKILL, and waits; as that of an agent
   int close_and_wait();                      // ends its standard input; the exit status
   pid_t pid() const { return pid_; }
 
  private:
+  std::string program_;
   pid_t pid_ = -1;
   int in_ = -1, out_ = -1;
   std::string pending_;
