@@ -159,4 +159,37 @@ class MoveTest : public AgentTest {
   }
 };
 
+/// Moves between two nodes, `one` and `two`.
+class TwoNodesTest : public MoveTest {
+ protected:
+  /// How most moves begin: with a server at `one`, a standby at `two`, and the plan that the
+  /// server's first endpoint moves there. Each of them stops before the reports that it holds.
+  struct Beginning {
+    std::vector<std::string> names = {"kv"};
+    std::vector<std::string> server_holds = {}, standby_holds = {};
+    const AgentProcess* asked = nullptr;  // for the plan; that of `one` unless another is named
+  };
+
+  void SetUp() override {
+    one_ = start_agent("one");
+    two_ = start_agent("two");
+    ASSERT_TRUE(one_ && two_);
+  }
+  /// Those of the last beginning are killed.
+  void begin_move(const Beginning& beginning) {
+    standby_.reset();
+    server_.reset();
+    server_ = start_server(*one_, beginning.names, beginning.server_holds);
+    standby_ = start_standby(*two_, beginning.standby_holds);
+    const AgentProcess& asked = beginning.asked != nullptr ? *beginning.asked : *one_;
+    auto planned = plan(asked, "demo/" + beginning.names.front(), "two");
+    ASSERT_TRUE(planned) << planned.error().to_string();
+    move_ = std::move(*planned);
+  }
+
+  std::unique_ptr<AgentProcess> one_, two_;
+  Player server_, standby_;  // of begin_move()
+  MigrationInfo move_;       // as it was planned
+};
+
 }  // namespace godwit::node_tests

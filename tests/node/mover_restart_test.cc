@@ -6,13 +6,8 @@
 namespace godwit::node_tests {
 namespace {
 
-class MoverRestartTest : public MoveTest {
+class MoverRestartTest : public TwoNodesTest {
  protected:
-  void SetUp() override {
-    one_ = start_agent("one");
-    two_ = start_agent("two");
-    ASSERT_TRUE(one_ && two_);
-  }
   void restart(AgentProcess& agent) {
     agent.kill();
     ASSERT_TRUE(agent.launch()) << agent.log();
@@ -27,7 +22,6 @@ class MoverRestartTest : public MoveTest {
   }
   static void freeze(const AgentProcess& agent) { ASSERT_EQ(::kill(agent.pid(), SIGSTOP), 0); }
   static void thaw(const AgentProcess& agent) { ASSERT_EQ(::kill(agent.pid(), SIGCONT), 0); }
-  std::unique_ptr<AgentProcess> one_, two_;
 };
 
 // --- The target's agent: a new one is not that of the plan, and cannot commit
@@ -35,43 +29,34 @@ class MoverRestartTest : public MoveTest {
 TEST_F(MoverRestartTest, ATargetAgentThatRestartsBeforeTheIntentAborts) {
   for (const char* at : {"docked", "restored"}) {
     const std::string name = std::string("kv/") + at;
-    const auto server = start_server(*one_, {name}, {"converged"});
-    const auto standby = start_standby(*two_, {at});
-    const auto planned = plan(*one_, "demo/" + name, "two");
-    ASSERT_TRUE(planned) << planned.error().to_string();
-    ASSERT_TRUE(standby->wait(std::string("holds ") + at)) << standby->said();
+    ASSERT_NO_FATAL_FAILURE(
+        begin_move({.names = {name}, .server_holds = {"converged"}, .standby_holds = {at}}));
+    ASSERT_TRUE(standby_->wait(std::string("holds ") + at)) << standby_->said();
     ASSERT_NO_FATAL_FAILURE(restart(*two_));
-    EXPECT_EQ(wait_state(*one_, planned->id(), "aborted").abort_reason(),
+    EXPECT_EQ(wait_state(*one_, move_.id(), "aborted").abort_reason(),
               "the target's agent is lost");
-    EXPECT_TRUE(standby->wait("order drop")) << standby->said();
+    EXPECT_TRUE(standby_->wait("order drop")) << standby_->said();
     EXPECT_TRUE(serves(endpoint(*one_, "demo/" + name), "one", 1));
   }
 }
 
 TEST_F(MoverRestartTest, ATargetAgentThatRestartsWhileClientsWaitGivesTheGroupBack) {
-  const auto server = start_server(*one_, {"kv"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("says parked"));
-  ASSERT_TRUE(standby->wait("holds restored"));
+  ASSERT_NO_FATAL_FAILURE(begin_move({.standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("says parked"));
+  ASSERT_TRUE(standby_->wait("holds restored"));
   ASSERT_NO_FATAL_FAILURE(restart(*two_));
-  EXPECT_TRUE(server->wait("order resume epoch 2")) << server->said();
-  EXPECT_TRUE(standby->wait("order drop epoch 2")) << standby->said();
-  wait_state(*one_, planned->id(), "aborted");
+  EXPECT_TRUE(server_->wait("order resume epoch 2")) << server_->said();
+  EXPECT_TRUE(standby_->wait("order drop epoch 2")) << standby_->said();
+  wait_state(*one_, move_.id(), "aborted");
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "one", 2));
 }
 
 TEST_F(MoverRestartTest, ATargetAgentThatStaysAwayGivesTheGroupBack) {
-  const auto server = start_server(*one_, {"kv"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("says parked"));
+  ASSERT_NO_FATAL_FAILURE(begin_move({.standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("says parked"));
   two_->kill();
-  EXPECT_TRUE(server->wait("order resume epoch 2")) << server->said();
-  EXPECT_EQ(wait_state(*one_, planned->id(), "aborted").abort_reason(),
-            "the target's agent is lost");
+  EXPECT_TRUE(server_->wait("order resume epoch 2")) << server_->said();
+  EXPECT_EQ(wait_state(*one_, move_.id(), "aborted").abort_reason(), "the target's agent is lost");
 }
 
 // Committed, and the agent died before its process heard of it.
@@ -100,51 +85,42 @@ TEST_F(MoverRestartTest, AProcessIsGrantedByTheNextAgentWhatTheLastHasCommitted)
 // --- The source's agent: another takes over where it was
 
 TEST_F(MoverRestartTest, ASourceAgentThatRestartsGoesOnWithTheCopy) {
-  const auto server = start_server(*one_, {"kv"}, {"converged"});
-  const auto standby = start_standby(*two_);
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds converged"));
+  ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"converged"}}));
+  ASSERT_TRUE(server_->wait("holds converged"));
   ASSERT_NO_FATAL_FAILURE(restart_past_the_grace(*one_));
-  ASSERT_TRUE(server->wait("attached again")) << server->said();
-  server->tell("say converged");
-  EXPECT_TRUE(standby->wait("order go epoch 2")) << standby->said();
-  EXPECT_TRUE(server->wait("order gone epoch 2")) << server->said();
-  wait_state(*one_, planned->id(), "committed");
+  ASSERT_TRUE(server_->wait("attached again")) << server_->said();
+  server_->tell("say converged");
+  EXPECT_TRUE(standby_->wait("order go epoch 2")) << standby_->said();
+  EXPECT_TRUE(server_->wait("order gone epoch 2")) << server_->said();
+  wait_state(*one_, move_.id(), "committed");
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "two", 2));
 }
 
 TEST_F(MoverRestartTest, ASourceAgentThatRestartsBeforeTheDockIsBoundGoesOn) {
-  const auto server = start_server(*one_, {"kv"});
-  const auto standby = start_standby(*two_, {"docked"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(standby->wait("holds docked"));
+  ASSERT_NO_FATAL_FAILURE(begin_move({.standby_holds = {"docked"}}));
+  ASSERT_TRUE(standby_->wait("holds docked"));
   ASSERT_NO_FATAL_FAILURE(restart(*one_));
-  ASSERT_TRUE(server->wait("attached again"));
-  standby->tell("say docked");
-  EXPECT_TRUE(server->wait("order gone epoch 2")) << server->said();
-  wait_state(*one_, planned->id(), "committed");
+  ASSERT_TRUE(server_->wait("attached again"));
+  standby_->tell("say docked");
+  EXPECT_TRUE(server_->wait("order gone epoch 2")) << server_->said();
+  wait_state(*one_, move_.id(), "committed");
 }
 
 // It confirms its endpoints anew while they move: the commit comes through all the same.
 TEST_F(MoverRestartTest, ASourceAgentThatRestartsWhileClientsWaitDoesNotHinderTheCommit) {
-  const auto server = start_server(*one_, {"kv"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("says parked"));
-  ASSERT_TRUE(standby->wait("holds restored"));
+  ASSERT_NO_FATAL_FAILURE(begin_move({.standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("says parked"));
+  ASSERT_TRUE(standby_->wait("holds restored"));
   ASSERT_NO_FATAL_FAILURE(restart(*one_));
-  ASSERT_TRUE(server->wait("attached again"));
+  ASSERT_TRUE(server_->wait("attached again"));
   const std::uint64_t incarnation = admin(*one_).hello().incarnation();
   wait_endpoint(*two_, "demo/kv", [&](const EndpointInfo& info) {
     return info.node_incarnation() == incarnation &&
            info.place().state() == static_cast<std::uint32_t>(EndpointState::moving);
   });
-  standby->tell("say restored");
-  EXPECT_TRUE(standby->wait("order go epoch 2")) << standby->said();
-  EXPECT_TRUE(server->wait("order gone epoch 2")) << server->said();
+  standby_->tell("say restored");
+  EXPECT_TRUE(standby_->wait("order go epoch 2")) << standby_->said();
+  EXPECT_TRUE(server_->wait("order gone epoch 2")) << server_->said();
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "two", 2));
 }
 
@@ -189,32 +165,26 @@ TEST_F(MoverRestartTest, AProcessHearsFromTheNextAgentHowItsMoveEnded) {
 // --- Agents that stand still for longer than their session
 
 TEST_F(MoverRestartTest, ATargetAgentThatStandsStillLosesTheGroup) {
-  const auto server = start_server(*one_, {"kv"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("says parked"));
-  ASSERT_TRUE(standby->wait("holds restored"));
+  ASSERT_NO_FATAL_FAILURE(begin_move({.standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("says parked"));
+  ASSERT_TRUE(standby_->wait("holds restored"));
   ASSERT_NO_FATAL_FAILURE(freeze(*two_));
-  standby->tell("say restored");
-  EXPECT_TRUE(server->wait("order resume epoch 2")) << server->said();
+  standby_->tell("say restored");
+  EXPECT_TRUE(server_->wait("order resume epoch 2")) << server_->said();
   ASSERT_NO_FATAL_FAILURE(thaw(*two_));
-  EXPECT_TRUE(standby->wait("order drop epoch 2")) << standby->said();
+  EXPECT_TRUE(standby_->wait("order drop epoch 2")) << standby_->said();
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "one", 2));
 }
 
 TEST_F(MoverRestartTest, TheTargetCommitsWithoutASourceAgentThatStandsStill) {
-  const auto server = start_server(*one_, {"kv"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*two_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("says parked"));
-  ASSERT_TRUE(standby->wait("holds restored"));
+  ASSERT_NO_FATAL_FAILURE(begin_move({.standby_holds = {"restored"}, .asked = two_.get()}));
+  ASSERT_TRUE(server_->wait("says parked"));
+  ASSERT_TRUE(standby_->wait("holds restored"));
   ASSERT_NO_FATAL_FAILURE(freeze(*one_));
-  standby->tell("say restored");
-  EXPECT_TRUE(standby->wait("order go epoch 2")) << standby->said();
+  standby_->tell("say restored");
+  EXPECT_TRUE(standby_->wait("order go epoch 2")) << standby_->said();
   ASSERT_NO_FATAL_FAILURE(thaw(*one_));
-  EXPECT_TRUE(server->wait("order gone epoch 2")) << server->said();
+  EXPECT_TRUE(server_->wait("order gone epoch 2")) << server_->said();
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "two", 2));
 }
 
@@ -255,18 +225,15 @@ TEST_F(MoverRestartTest, ASourceProcessThatDiesUnseenAfterTheCommitTakesNothingW
 TEST_F(MoverRestartTest, AMoveThatLostBothItsNodesIsEndedByAnother) {
   const auto three = start_agent("three");
   ASSERT_TRUE(three);
-  const auto server = start_server(*one_, {"kv"}, {"parked"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds parked"));
+  ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"parked"}, .standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("holds parked"));
   one_->kill();
   two_->kill();
-  server->kill();
-  standby->kill();
+  server_->kill();
+  standby_->kill();
   // Somebody asks for it, and it is found dead.
   const auto caller = attach(*three);
-  const auto& member = planned->members(0);
+  const auto& member = move_.members(0);
   const EndpointId id{member.dc(), member.slot(), member.generation()};
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   Result<EndpointPlace> place = locate(*caller, id);
@@ -274,7 +241,7 @@ TEST_F(MoverRestartTest, AMoveThatLostBothItsNodesIsEndedByAnother) {
     place = locate(*caller, id);
   }
   ASSERT_TRUE(place && place->gone());
-  const auto move = wait_state(*three, planned->id(), "aborted");
+  const auto move = wait_state(*three, move_.id(), "aborted");
   EXPECT_EQ(move.abort_reason(), "both its nodes are lost, and its endpoints dead");
   EXPECT_EQ(move.aborted_by(), "three");
 }

@@ -9,15 +9,7 @@
 namespace godwit::node_tests {
 namespace {
 
-class MoverTest : public MoveTest {
- protected:
-  void SetUp() override {
-    one_ = start_agent("one");
-    two_ = start_agent("two");
-    ASSERT_TRUE(one_ && two_);
-  }
-  std::unique_ptr<AgentProcess> one_, two_;
-};
+class MoverTest : public TwoNodesTest {};
 
 TEST_F(MoverTest, AGroupMovesToAStandbyAndServesThere) {
   const auto server = start_server(*one_, {"kv", "kv/log"});
@@ -102,70 +94,58 @@ TEST_F(MoverTest, ItMovesThereAndBackAgain) {
 }
 
 TEST_F(MoverTest, ASourceThatCannotCopyGoesOnServing) {
-  const auto server = start_server(*one_, {"kv"}, {"converged"});
-  const auto standby = start_standby(*two_);
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds converged")) << server->said();
-  server->tell("say cannot 9 the disk is on fire");
-  EXPECT_TRUE(server->wait("order resume epoch 1")) << server->said();
-  EXPECT_TRUE(standby->wait("order drop")) << standby->said();
-  const auto move = wait_state(*one_, planned->id(), "aborted");
+  ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"converged"}}));
+  ASSERT_TRUE(server_->wait("holds converged")) << server_->said();
+  server_->tell("say cannot 9 the disk is on fire");
+  EXPECT_TRUE(server_->wait("order resume epoch 1")) << server_->said();
+  EXPECT_TRUE(standby_->wait("order drop")) << standby_->said();
+  const auto move = wait_state(*one_, move_.id(), "aborted");
   EXPECT_EQ(move.abort_reason(), "the transfer failed: the disk is on fire");
   EXPECT_EQ(move.aborted_by(), "one");
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "one", 1));
   // Nothing keeps a second attempt away.
-  standby->tell("stand");
-  ASSERT_TRUE(standby->wait("stands by"));
+  standby_->tell("stand");
+  ASSERT_TRUE(standby_->wait("stands by"));
   const auto again = plan(*two_, "demo/kv", "two");
   ASSERT_TRUE(again) << again.error().to_string();
-  ASSERT_TRUE(server->wait("holds converged"));
-  server->tell("say converged");
+  ASSERT_TRUE(server_->wait("holds converged"));
+  server_->tell("say converged");
   wait_state(*one_, again->id(), "committed");
 }
 
 TEST_F(MoverTest, AfterTheIntentAnAbortRaisesTheEpoch) {
-  const auto server = start_server(*one_, {"kv"}, {"parked"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds parked")) << server->said();
-  wait_state(*one_, planned->id(), "moving");
-  server->tell("say cannot 8 get of demo/client");
-  EXPECT_TRUE(server->wait("order resume epoch 2")) << server->said();
-  EXPECT_TRUE(standby->wait("order drop epoch 2")) << standby->said();
-  const auto move = wait_state(*two_, planned->id(), "aborted");
+  ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"parked"}, .standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("holds parked")) << server_->said();
+  wait_state(*one_, move_.id(), "moving");
+  server_->tell("say cannot 8 get of demo/client");
+  EXPECT_TRUE(server_->wait("order resume epoch 2")) << server_->said();
+  EXPECT_TRUE(standby_->wait("order drop epoch 2")) << standby_->said();
+  const auto move = wait_state(*two_, move_.id(), "aborted");
   EXPECT_EQ(move.abort_reason(), "a request does not end: get of demo/client");
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "one", 2));
 }
 
 TEST_F(MoverTest, AMoveIsGivenUpByHand) {
-  const auto server = start_server(*one_, {"kv"}, {"converged"});
-  const auto standby = start_standby(*two_);
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds converged"));
-  ASSERT_TRUE(admin(*two_).abort_migration(planned->id()));
-  EXPECT_TRUE(server->wait("order resume epoch 1")) << server->said();
-  EXPECT_TRUE(standby->wait("order drop")) << standby->said();
-  EXPECT_EQ(wait_state(*one_, planned->id(), "aborted").abort_reason(),
+  ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"converged"}}));
+  ASSERT_TRUE(server_->wait("holds converged"));
+  ASSERT_TRUE(admin(*two_).abort_migration(move_.id()));
+  EXPECT_TRUE(server_->wait("order resume epoch 1")) << server_->said();
+  EXPECT_TRUE(standby_->wait("order drop")) << standby_->said();
+  EXPECT_EQ(wait_state(*one_, move_.id(), "aborted").abort_reason(),
             "given up by hand at node two");
-  const auto again = admin(*two_).abort_migration(planned->id());
+  const auto again = admin(*two_).abort_migration(move_.id());
   EXPECT_EQ(again.error().code, Errc::invalid_argument);
   EXPECT_NE(again.error().message.find("it was aborted"), std::string::npos);
   EXPECT_EQ(admin(*two_).abort_migration(77).error().code, Errc::not_found);
 }
 
 TEST_F(MoverTest, AStateThatIsRefusedAborts) {
-  const auto server = start_server(*one_, {"kv"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("says parked"));
-  ASSERT_TRUE(standby->wait("holds restored"));
-  standby->tell("say cannot 12 version 9 is unknown");
-  EXPECT_TRUE(server->wait("order resume epoch 2"));
-  EXPECT_EQ(wait_state(*one_, planned->id(), "aborted").abort_reason(),
+  ASSERT_NO_FATAL_FAILURE(begin_move({.standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("says parked"));
+  ASSERT_TRUE(standby_->wait("holds restored"));
+  standby_->tell("say cannot 12 version 9 is unknown");
+  EXPECT_TRUE(server_->wait("order resume epoch 2"));
+  EXPECT_EQ(wait_state(*one_, move_.id(), "aborted").abort_reason(),
             "the state was refused: version 9 is unknown");
 }
 
@@ -173,24 +153,21 @@ TEST_F(MoverTest, AStateThatIsRefusedAborts) {
 
 TEST_F(MoverTest, ATargetProcessThatDiesBeforeTheIntentChangesNothing) {
   for (const char* at : {"docked", "restored"}) {
-    const auto server = start_server(*one_, {"kv"}, {"converged"});
-    const auto standby = start_standby(*two_, {at});
-    const auto planned = plan(*one_, "demo/kv", "two");
-    ASSERT_TRUE(planned) << planned.error().to_string();
-    ASSERT_TRUE(standby->wait(std::string("holds ") + at)) << standby->said();
+    ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"converged"}, .standby_holds = {at}}));
+    ASSERT_TRUE(standby_->wait(std::string("holds ") + at)) << standby_->said();
     const bool copying = std::string(at) == "restored";
     if (copying) {
-      ASSERT_TRUE(server->wait("holds converged"));
+      ASSERT_TRUE(server_->wait("holds converged"));
     }
-    standby->kill();
-    const auto move = wait_state(*one_, planned->id(), "aborted");
+    standby_->kill();
+    const auto move = wait_state(*one_, move_.id(), "aborted");
     EXPECT_EQ(move.abort_reason(), "the target's process is lost");
     EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "one", 1));
     // One that was told nothing yet may be spared this.
     if (copying) {
-      EXPECT_TRUE(server->wait("order resume epoch 1")) << server->said();
+      EXPECT_TRUE(server_->wait("order resume epoch 1")) << server_->said();
     }
-    server->tell("detach");
+    server_->tell("detach");
     wait_endpoint(*one_, "demo/kv", [](const EndpointInfo& info) {
       return info.place().state() == static_cast<std::uint32_t>(EndpointState::unbound);
     });
@@ -198,55 +175,43 @@ TEST_F(MoverTest, ATargetProcessThatDiesBeforeTheIntentChangesNothing) {
 }
 
 TEST_F(MoverTest, ATargetProcessThatDiesWhileClientsWaitGivesTheGroupBack) {
-  const auto server = start_server(*one_, {"kv"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("says parked"));
-  standby->kill();
-  EXPECT_TRUE(server->wait("order resume epoch 2")) << server->said();
-  wait_state(*one_, planned->id(), "aborted");
+  ASSERT_NO_FATAL_FAILURE(begin_move({.standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("says parked"));
+  standby_->kill();
+  EXPECT_TRUE(server_->wait("order resume epoch 2")) << server_->said();
+  wait_state(*one_, move_.id(), "aborted");
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "one", 2));
 }
 
 TEST_F(MoverTest, ASourceProcessThatDiesIsDeadAndItsMoveAborted) {
   for (const char* at : {"converged", "parked"}) {
-    const auto server = start_server(*one_, {"kv"}, {at});
-    const auto standby = start_standby(*two_, {"restored"});
-    const auto planned = plan(*one_, "demo/kv", "two");
-    ASSERT_TRUE(planned) << planned.error().to_string();
-    ASSERT_TRUE(server->wait(std::string("holds ") + at)) << server->said();
-    server->kill();
-    EXPECT_EQ(wait_state(*one_, planned->id(), "aborted").abort_reason(), "a member is lost");
+    ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {at}, .standby_holds = {"restored"}}));
+    ASSERT_TRUE(server_->wait(std::string("holds ") + at)) << server_->said();
+    server_->kill();
+    EXPECT_EQ(wait_state(*one_, move_.id(), "aborted").abort_reason(), "a member is lost");
     EXPECT_TRUE(is_dead(endpoint(*one_, "demo/kv")));
-    EXPECT_TRUE(standby->wait("order drop")) << standby->said();
+    EXPECT_TRUE(standby_->wait("order drop")) << standby_->said();
   }
 }
 
 // A clean exit during the hand-off cannot unbind what may be another's in a moment.
 TEST_F(MoverTest, ASourceProcessThatLeavesWhileClientsWaitIsDead) {
-  const auto server = start_server(*one_, {"kv"}, {"parked"});
-  const auto standby = start_standby(*two_, {"restored"});
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds parked"));
-  server->tell("detach");
-  wait_state(*one_, planned->id(), "aborted");
+  ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"parked"}, .standby_holds = {"restored"}}));
+  ASSERT_TRUE(server_->wait("holds parked"));
+  server_->tell("detach");
+  wait_state(*one_, move_.id(), "aborted");
   EXPECT_TRUE(is_dead(endpoint(*one_, "demo/kv")));
 }
 
 TEST_F(MoverTest, NothingIsUnboundWhileClientsWait) {
-  const auto server = start_server(*one_, {"kv"}, {"parked"});
-  const auto standby = start_standby(*two_);
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds parked"));
-  wait_state(*one_, planned->id(), "committed");
-  ASSERT_TRUE(standby->wait("says over"));
-  const auto& member = planned->members(0);
+  ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"parked"}}));
+  ASSERT_TRUE(server_->wait("holds parked"));
+  wait_state(*one_, move_.id(), "committed");
+  ASSERT_TRUE(standby_->wait("says over"));
+  const auto& member = move_.members(0);
   const std::string id = EndpointId{member.dc(), member.slot(), member.generation()}.to_string();
   // Its new owner may.
-  standby->tell("unbind " + id);
+  standby_->tell("unbind " + id);
   wait_endpoint(*one_, "demo/kv", [](const EndpointInfo& info) {
     return info.place().state() == static_cast<std::uint32_t>(EndpointState::unbound);
   });
@@ -262,29 +227,24 @@ TEST_F(MoverTest, NothingIsUnboundWhileClientsWait) {
 }
 
 TEST_F(MoverTest, AnEndpointThatIsUnboundBeforeTheIntentEndsTheMove) {
-  const auto server = start_server(*one_, {"kv", "kv/log"}, {"converged"});
-  const auto standby = start_standby(*two_);
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds converged"));
-  const auto& member = planned->members(1);
-  server->tell("unbind " + EndpointId{member.dc(), member.slot(), member.generation()}.to_string());
+  ASSERT_NO_FATAL_FAILURE(begin_move({.names = {"kv", "kv/log"}, .server_holds = {"converged"}}));
+  ASSERT_TRUE(server_->wait("holds converged"));
+  const auto& member = move_.members(1);
+  server_->tell("unbind " +
+                EndpointId{member.dc(), member.slot(), member.generation()}.to_string());
   wait_endpoint(*one_, "demo/kv/log", [](const EndpointInfo& info) {
     return info.place().state() == static_cast<std::uint32_t>(EndpointState::unbound);
   });
-  server->tell("say converged");
-  EXPECT_TRUE(server->wait("order resume epoch 1")) << server->said();
-  EXPECT_EQ(wait_state(*one_, planned->id(), "aborted").abort_reason(), "a member is lost");
+  server_->tell("say converged");
+  EXPECT_TRUE(server_->wait("order resume epoch 1")) << server_->said();
+  EXPECT_EQ(wait_state(*one_, move_.id(), "aborted").abort_reason(), "a member is lost");
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "one", 1));
 }
 
 TEST_F(MoverTest, AfterTheCommitTheSourceProcessIsNotNeeded) {
-  const auto server = start_server(*one_, {"kv"}, {"over"});
-  const auto standby = start_standby(*two_);
-  const auto planned = plan(*one_, "demo/kv", "two");
-  ASSERT_TRUE(planned) << planned.error().to_string();
-  ASSERT_TRUE(server->wait("holds over"));
-  server->kill();
+  ASSERT_NO_FATAL_FAILURE(begin_move({.server_holds = {"over"}}));
+  ASSERT_TRUE(server_->wait("holds over"));
+  server_->kill();
   // A bind of another process that dies is buried after what was to be buried of this one.
   const auto other = start_holder(*one_, {"other"});
   other->kill();

@@ -10,20 +10,14 @@
 namespace godwit::node_tests {
 namespace {
 
-class PlannerTest : public MoveTest {
+class PlannerTest : public TwoNodesTest {
  protected:
-  void SetUp() override {
-    one_ = start_agent("one");
-    two_ = start_agent("two");
-    ASSERT_TRUE(one_ && two_);
-  }
   static void refused(const Result<MigrationInfo>& planned, Errc code, const std::string& says) {
     ASSERT_FALSE(planned) << planned->ShortDebugString();
     EXPECT_EQ(planned.error().code, code) << planned.error().to_string();
     EXPECT_NE(planned.error().to_string().find(says), std::string::npos)
         << planned.error().to_string();
   }
-  std::unique_ptr<AgentProcess> one_, two_;
 };
 
 TEST_F(PlannerTest, RefusesWhatCannotMoveAndSaysWhy) {
