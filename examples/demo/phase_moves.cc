@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "local_cluster/command_line.h"
 #include "phases.h"
 #include "workers.h"
 
@@ -10,9 +11,7 @@ namespace demo {
 
 namespace {
 
-using godwit::local_cluster::ChildOptions;
-using godwit::local_cluster::ChildProcess;
-using Clock = std::chrono::steady_clock;
+using godwit::local_cluster::CommandLine;
 
 constexpr auto kLimit = std::chrono::seconds(90);
 constexpr auto kStandbyPatience = std::chrono::seconds(20);
@@ -22,7 +21,10 @@ constexpr std::uint32_t kClients = 4;
 class Tour {
  public:
   Tour(Stage& stage, std::uint32_t mebibytes)
-      : stage_(stage), crew_(stage.cluster), mebibytes_(mebibytes) {}
+      : stage_(stage),
+        crew_(stage.cluster),
+        command_line_(stage.cluster, crew_),
+        mebibytes_(mebibytes) {}
 
   Result<void> start();
   Result<void> move(std::uint32_t number);
@@ -31,11 +33,11 @@ class Tour {
   std::uint64_t calls = 0, lost = 0, doubled = 0, stale = 0;
 
  private:
-  Result<std::string> godwit(std::vector<std::string> arguments);
   Result<std::vector<double>> laps();
 
   Stage& stage_;
   Crew crew_;
+  CommandLine command_line_;
   const std::uint32_t mebibytes_;
   std::vector<Worker*> servers_, clients_;
   std::size_t laps_ = 0;
@@ -57,40 +59,8 @@ Result<void> Tour::start() {
     clients_.push_back(*client);
   }
   // A node can be moved to once the others know that a process stands by there.
-  const std::string capability = std::string("program:") + kMobileProgram;
-  for (const auto until = Clock::now() + kStandbyPatience; Clock::now() < until;) {
-    auto listed = godwit({"node", "ls", "--json"});
-    if (!listed) return tl::make_unexpected(listed.error());
-    std::size_t announced = 0;
-    for (std::size_t at = 0; (at = listed->find(capability, at)) != std::string::npos; ++at) {
-      ++announced;
-    }
-    if (announced + 1 >= nodes.size()) return {};
-  }
-  return godwit::fail(godwit::Errc::deadline_exceeded, "no standby is announced");
-}
-
-/// The command line, as a user would; what it prints.
-Result<std::string> Tour::godwit(std::vector<std::string> arguments) {
-  ChildOptions options;
-  const auto& node = stage_.cluster.nodes().front();
-  options.environment = {{"GODWIT_RUN", stage_.cluster.runtime_directory(node)}};
-  arguments.insert(arguments.begin(), godwit::local_cluster::program_folder() + "/godwit");
-  auto command = ChildProcess::start(arguments, options);
-  if (!command) return tl::make_unexpected(command.error());
-  std::string output;
-  const auto ended = crew_.run_until(
-      [&] {
-        // Asked first: what it has printed before its end is read after that.
-        const bool over = command->ended().has_value();
-        while (auto line = command->next_line()) output += *line + "\n";
-        return over;
-      },
-      kLimit);
-  if (!ended) return tl::make_unexpected(ended.error());
-  if (command->ended()->ok()) return output;
-  return godwit::fail(godwit::Errc::system, "godwit " + arguments[1] + ": " +
-                                                command->ended()->to_string() + "\n" + output);
+  return command_line_.wait_for_standbys(nodes.front(), nodes.front(), kMobileProgram,
+                                         kStandbyPatience);
 }
 
 /// The longest pause that each client has seen since the last call of this, sorted.
@@ -114,7 +84,7 @@ Result<void> Tour::move(std::uint32_t number) {
   const auto& nodes = stage_.cluster.nodes();
   const std::string& to = nodes[number % nodes.size()];
   if (auto before = laps(); !before) return tl::make_unexpected(before.error());
-  auto moved = godwit({"migrate", kMobile, to, "--json"});
+  auto moved = command_line_.run(nodes.front(), {"migrate", kMobile, to, "--json"});
   if (!moved) return tl::make_unexpected(moved.error());
   auto pauses = laps();
   if (!pauses) return tl::make_unexpected(pauses.error());

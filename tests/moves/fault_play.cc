@@ -230,7 +230,8 @@ Result<void> FaultPlay::run() {
     faults_.push_back({fault, {}});
     if (auto laid = lay_out(faults_.back()); !laid) return laid;
   }
-  auto command = stage_.conductor().start_godwit(asked(), {"migrate", kBank, to_, "--json"});
+  auto command =
+      stage_.conductor().command_line().start(asked(), {"migrate", kBank, to_, "--json"});
   if (!command) return tl::make_unexpected(command.error());
   const auto limit = Clock::now() + reach_limit_;
   while (true) {

@@ -100,7 +100,7 @@ bool FaultStage::is_alive(pid_t pid) const {
 Result<Json> FaultStage::ask(const std::vector<std::string>& arguments) {
   const auto limit = Clock::now() + limits_.until_served();
   while (true) {
-    auto answer = conductor_.godwit(cluster_.nodes().front(), arguments);
+    auto answer = conductor_.command_line().run(cluster_.nodes().front(), arguments);
     if (answer) return Json::parse(*answer, nullptr, false);
     const bool may_pass = answer.error().code == godwit::Errc::agent_unavailable;
     if (!may_pass || Clock::now() > limit) return tl::make_unexpected(answer.error());
@@ -227,7 +227,8 @@ Result<void> FaultStage::make_standbys(const Owner& owner) {
     if (bank != banks_.end() && is_alive(bank->second->process.pid())) continue;
     if (auto added = add_bank(node, true); !added) return added;
   }
-  return conductor_.wait_for_standbys(cluster_.nodes().front(), owner.node, limits_.until_served());
+  return conductor_.command_line().wait_for_standbys(cluster_.nodes().front(), owner.node, kProgram,
+                                                     limits_.until_served());
 }
 
 Result<void> FaultStage::settle(bool may_rebind) {

@@ -31,7 +31,7 @@ Result<std::vector<Worker*>> Scene::start_servers(const std::string& role,
     if (!server) return tl::make_unexpected(server.error());
     started.push_back(*server);
   }
-  auto announced = conductor_.wait_for_standbys(node(0), node(0), kLimit, program);
+  auto announced = conductor_.command_line().wait_for_standbys(node(0), node(0), program, kLimit);
   if (!announced) return tl::make_unexpected(announced.error());
   return started;
 }
@@ -61,18 +61,18 @@ Result<Worker*> Scene::start_guest(std::size_t at) {
 }
 
 Result<void> Scene::move(const std::string& name, std::size_t to) {
-  auto moved = conductor_.godwit(node(0), {"migrate", name, node(to), "--json"});
+  auto moved = conductor_.command_line().run(node(0), {"migrate", name, node(to), "--json"});
   if (!moved) return tl::make_unexpected(moved.error());
   ++moved_;
   return {};
 }
 
 Result<void> Scene::move_in_vain(const std::string& name, std::size_t to, const std::string& why) {
-  auto moved = conductor_.godwit(node(0), {"migrate", name, node(to), "--json"});
+  auto moved = conductor_.command_line().run(node(0), {"migrate", name, node(to), "--json"});
   if (moved) {
     return godwit::fail(godwit::Errc::invalid_argument, "a move that must be given up was not");
   }
-  auto past = conductor_.godwit(node(0), {"migrations", "--past", "1", "--json"});
+  auto past = conductor_.command_line().run(node(0), {"migrations", "--past", "1", "--json"});
   if (!past) return tl::make_unexpected(past.error());
   if (past->find("aborted") != std::string::npos && past->find(why) != std::string::npos) return {};
   return godwit::fail(godwit::Errc::invalid_argument,

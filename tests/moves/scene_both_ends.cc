@@ -37,8 +37,8 @@ Result<void> play_both_ends(Scene& scene, const Options& options) {
     relay = (relay + 1 + round / 2 % 2) % scene.nodes();
     std::vector<Migrate> both;
     for (const auto& [name, to] : {std::pair{kBank, bank}, std::pair{kRelay, relay}}) {
-      auto command = scene.conductor().start_godwit(scene.node(0),
-                                                    {"migrate", name, scene.node(to), "--json"});
+      auto command = scene.conductor().command_line().start(
+          scene.node(0), {"migrate", name, scene.node(to), "--json"});
       if (!command) return tl::make_unexpected(command.error());
       both.push_back({name, std::move(*command), {}});
     }

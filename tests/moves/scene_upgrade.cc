@@ -17,8 +17,9 @@ Result<void> play_upgrade(Scene& scene, const Options& options) {
     if (!newer) return tl::make_unexpected(newer.error());
   }
   const auto limit = std::chrono::seconds(options.limit);
-  Conductor& conductor = scene.conductor();
-  if (auto ready = conductor.wait_for_standbys(scene.node(0), scene.node(0), limit); !ready)
+  CommandLine& command_line = scene.conductor().command_line();
+  if (auto ready = command_line.wait_for_standbys(scene.node(0), scene.node(0), kProgram, limit);
+      !ready)
     return ready;
   if (auto started = scene.start_clients(options.clients); !started) return started;
 
@@ -26,7 +27,8 @@ Result<void> play_upgrade(Scene& scene, const Options& options) {
   if (auto moved = scene.move(kBank, 1); !moved) return moved;
   if (auto worked = scene.let_work(kSome); !worked) return worked;
   // The older build stands by where the bank was, and must not take what it does not understand.
-  if (auto ready = conductor.wait_for_standbys(scene.node(0), scene.node(1), limit); !ready)
+  if (auto ready = command_line.wait_for_standbys(scene.node(0), scene.node(1), kProgram, limit);
+      !ready)
     return ready;
   if (auto refused = scene.move_in_vain(kBank, 0, "another format"); !refused) return refused;
   if (auto worked = scene.let_work(kSome); !worked) return worked;
@@ -37,7 +39,8 @@ Result<void> play_upgrade(Scene& scene, const Options& options) {
   (*old)->dismissed = true;
   auto newer = scene.start_server(0, "bank", true, {"--format", "2"});
   if (!newer) return tl::make_unexpected(newer.error());
-  if (auto ready = conductor.wait_for_standbys(scene.node(0), scene.node(1), limit); !ready)
+  if (auto ready = command_line.wait_for_standbys(scene.node(0), scene.node(1), kProgram, limit);
+      !ready)
     return ready;
   for (const std::size_t to : {std::size_t{0}, std::size_t{2}, std::size_t{1}}) {
     if (auto moved = scene.move(kBank, to); !moved) return moved;

@@ -69,7 +69,8 @@ Result<void> Tour::start() {
     if (!client) return tl::make_unexpected(client.error());
     clients_.push_back(*client);
   }
-  return conductor_.wait_for_standbys(nodes.front(), nodes.front(), kReadyLimit);
+  return conductor_.command_line().wait_for_standbys(nodes.front(), nodes.front(), kProgram,
+                                                     kReadyLimit);
 }
 
 Result<void> Tour::finish() {
@@ -112,7 +113,8 @@ Result<void> Tour::run() {
   while (moved_ < options_.moves || done() < options_.operations) {
     if (moved_ < options_.moves) {
       place_ = (place_ + 1 + random_() % (nodes.size() - 1)) % nodes.size();
-      auto moved = conductor_.godwit(nodes.front(), {"migrate", kBank, nodes[place_], "--json"});
+      auto moved =
+          conductor_.command_line().run(nodes.front(), {"migrate", kBank, nodes[place_], "--json"});
       if (!moved) return tl::make_unexpected(moved.error());
       ++moved_;
       take_times(*moved);
