@@ -157,6 +157,17 @@ class MoveTest : public AgentTest {
     }
     return 0;
   }
+  /// An agent hears of a move's end a moment after the record has it.
+  static bool wait_held(const AgentProcess& agent, pid_t pid, std::uint64_t count) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    std::uint64_t held = 0;
+    while (std::chrono::steady_clock::now() < deadline) {
+      held = held_by(agent, pid);
+      if (held == count) return true;
+    }
+    ADD_FAILURE() << "in vain: process " << pid << " holds " << held << " endpoints";
+    return false;
+  }
 };
 
 /// Moves between two nodes, `one` and `two`.

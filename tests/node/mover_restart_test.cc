@@ -77,7 +77,7 @@ TEST_F(MoverRestartTest, AProcessIsGrantedByTheNextAgentWhatTheLastHasCommitted)
     return serves(info, "two", 2) && info.node_incarnation() == admin(*two_).hello().incarnation();
   });
   EXPECT_EQ(after.pid(), static_cast<std::uint32_t>(standby->pid()));
-  EXPECT_EQ(held_by(*two_, standby->pid()), 3u);
+  EXPECT_TRUE(wait_held(*two_, standby->pid(), 3));
   standby->kill();
   wait_endpoint(*one_, "demo/kv", is_dead);
 }

@@ -61,8 +61,8 @@ TEST_F(MoverTest, AGroupMovesToAStandbyAndServesThere) {
   EXPECT_TRUE(far_told.wait_change(moved));
   EXPECT_EQ(near->cached("demo/kv")->lineage, before->lineage);
   // The two that came, and the dock, which is the process's own.
-  EXPECT_EQ(held_by(*two_, standby->pid()), 3u);
-  EXPECT_EQ(held_by(*one_, server->pid()), 1u);
+  EXPECT_TRUE(wait_held(*two_, standby->pid(), 3));
+  EXPECT_TRUE(wait_held(*one_, server->pid(), 1));
 
   // What left is not the old process's any more: not its death, nor that of its other endpoints.
   server->kill();
@@ -289,10 +289,7 @@ TEST_F(MoverProgramTest, AProgramIsStartedForTheMoveAndServesOn) {
   EXPECT_EQ(::getsid(pid), pid);
   two_->kill();
   ASSERT_TRUE(two_->launch()) << two_->log();
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (held_by(*two_, pid) < 2 && std::chrono::steady_clock::now() < deadline) {
-  }
-  EXPECT_EQ(held_by(*two_, pid), 2u);
+  EXPECT_TRUE(wait_held(*two_, pid, 2));
   EXPECT_TRUE(serves(endpoint(*one_, "demo/kv"), "two", 2));
   ::kill(pid, SIGKILL);
   wait_endpoint(*one_, "demo/kv", is_dead);

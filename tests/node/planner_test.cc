@@ -153,7 +153,7 @@ TEST_F(PlannerTest, ADrainMovesWhatCanToWhereItFits) {
   EXPECT_EQ(drained->stay(0).reason(), node::kCannotMove);
   EXPECT_EQ(drained->stay(1).name(), "demo/odd");
   EXPECT_EQ(drained->stay(1).reason(), "no other live node of the DC has the program 'other'");
-  EXPECT_EQ(held_by(*one_, first->pid()), 0u);
+  EXPECT_TRUE(wait_held(*one_, first->pid(), 0));
 
   // Docks are the processes' own.
   const auto again = admin(*one_).drain("");
