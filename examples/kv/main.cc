@@ -5,10 +5,12 @@
 //   example_kv get bird          prints: godwit
 //   example_kv watch bird 1 &    prints the value at its next change
 //   example_kv add birds         prints: 1
+//   example_kv count calls 1000  adds so many times, and checks that each was executed once
 //   example_kv del bird
 //   godwit migrate demo/kv NODE  moves the server, with all it holds, while its clients go on, to a
 //                                node that has `[programs.kv] command = [".../example_kv",
 //                                "server"]` in its godwitd.toml
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -67,10 +69,35 @@ int watch(godwit::Endpoint& me, kv::Client& client, std::string_view key, int ch
   return 0;
 }
 
+/// Adds to a key that nobody else adds to: were a call lost or executed twice, its answer would not
+/// be the last one's successor.
+int count(godwit::Endpoint& me, std::string_view key, int times) {
+  // A server that moves is away for a moment.
+  kv::Client client(me, kName, 60s);
+  using Clock = std::chrono::steady_clock;
+  Clock::duration slowest{};
+  std::uint64_t last = 0;
+  for (int i = 0; i < times; ++i) {
+    const auto before = Clock::now();
+    const std::uint64_t now = check(client.add(key), "add");
+    slowest = std::max(slowest, Clock::now() - before);
+    if (i != 0 && now != last + 1) {
+      std::printf("after %llu came %llu\n", static_cast<unsigned long long>(last),
+                  static_cast<unsigned long long>(now));
+      return 1;
+    }
+    last = now;
+  }
+  std::printf("%d calls, each executed once; the slowest took %.2f ms\n", times,
+              std::chrono::duration<double, std::milli>(slowest).count());
+  return 0;
+}
+
 int usage(const char* program) {
   std::fprintf(
       stderr,
-      "usage: %s server | put KEY VALUE | get KEY | del KEY | add KEY | watch KEY CHANGES\n",
+      "usage: %s server | put KEY VALUE | get KEY | del KEY | add KEY | count KEY TIMES |\n"
+      "       watch KEY CHANGES\n",
       program);
   return 2;
 }
@@ -94,6 +121,7 @@ int main(int argc, char** argv) {
     std::printf("%llu\n", static_cast<unsigned long long>(check(client.add(key), "add")));
     return 0;
   }
+  if (verb == "count" && argc == 4) return count(me, key, std::atoi(argv[3]));
   if (verb == "del") return check(client.remove(key), "del") ? 0 : 1;
   if (verb == "watch" && argc == 4) return watch(me, client, key, std::atoi(argv[3]));
   return usage(argv[0]);

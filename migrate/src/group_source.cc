@@ -19,6 +19,8 @@ constexpr std::size_t kSlice = 2 * StreamWriter::kPiece;
 /// What is not worth another round: well below a millisecond on any network.
 constexpr std::uint64_t kLittle = 64 << 10;
 constexpr auto kProgressInterval = 200ms;
+/// How long a closing server looks again and again whether it is quiet.
+constexpr auto kHurry = 2ms;
 /// Between two looks at who the peers are: each costs a look at every channel.
 constexpr auto kIntroduceInterval = 5ms;
 constexpr auto kDockPatience = 2s;
@@ -77,10 +79,9 @@ bool GroupSource::step() {
     const bool quiet = std::all_of(group_.begin(), group_.end(), [](const Endpoint& endpoint) {
       return Relocation::busy(endpoint).empty();
     });
-    if (quiet) {
-      act(machine_.on_quiet());
-      more = true;
-    }
+    if (quiet) act(machine_.on_quiet());
+    // The clients wait: no sleep while the last requests are answered.
+    more = more || quiet || Clock::now() - closed_ < kHurry;
   }
   return more;
 }

@@ -87,6 +87,11 @@ TEST_F(ExamplesReal, KeyValueStoreStoresRemovesAndNotifies) {
   EXPECT_EQ(watcher.wait_line(kLimit), "knot");
   EXPECT_TRUE(watcher.wait(kLimit).value().ok());
 
+  const auto counted = run({"example_kv", "count", "calls", "100"});
+  EXPECT_EQ(counted.code, 0) << counted.output;
+  EXPECT_EQ(counted.output.rfind("100 calls, each executed once", 0), 0u) << counted.output;
+  EXPECT_EQ(run({"example_kv", "add", "calls"}).output, "101\n");
+
   EXPECT_EQ(run({"example_kv", "del", "bird"}).code, 0);
   EXPECT_EQ(run({"example_kv", "del", "bird"}).code, 1);
   EXPECT_EQ(run({"example_kv", "get", "bird"}).code, 1);

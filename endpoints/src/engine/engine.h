@@ -81,7 +81,7 @@ struct LocalEndpoint {
   /// Whether the application may take, and the channels may give out numbers (docs/migration.md).
   enum class Gate : std::uint8_t {
     open,
-    closing,   // nothing new is handed out; what was taken may go on and end
+    closing,   // what had arrived is handed out for a moment; what was taken may go on and end
     parked,    // nothing at all
     arriving,  // a copy that is not granted yet: has sessions, takes and accepts nothing
     left,      // for good: the endpoint serves elsewhere, or `lost`
@@ -90,6 +90,10 @@ struct LocalEndpoint {
   bool lost = false;  // it was taken for dead while it lived, and that is final
   /// What whoever uses it is told once it has left.
   Error farewell() const { return {lost ? Errc::endpoint_died : Errc::moved, {}, name}; }
+  /// While the gate is closing: requests that had arrived before, and until when they are handed
+  /// out.
+  std::uint64_t last_requests = 0;
+  std::chrono::steady_clock::time_point last_call{};
   bool attention = false;  // the gate is not open, or there is an interlude
   std::function<bool()> interlude;
   Channel* ready_head = nullptr;  // channels with messages or requests, round robin
@@ -306,6 +310,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
 
   // engine_moves.cc
   bool attend(LocalEndpoint& local);
+  static bool hands_out_the_last(const LocalEndpoint& local);
   void drop_inbox(Channel& channel);
   void turn_away(Channel& channel);
   void tell_grant(Channel& channel);
@@ -383,6 +388,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   static constexpr auto kProbeInterval = std::chrono::milliseconds(200);
   // After a refusal of an endpoint that the directory says is there.
   static constexpr auto kAskAgain = std::chrono::milliseconds(5);
+  static constexpr auto kLastCall = std::chrono::milliseconds(1);
   static constexpr auto kGrantDelay = std::chrono::milliseconds(1);
   static constexpr auto kAttachTimeout = std::chrono::milliseconds(200);
   // How long what a peer said before its end may lie unread behind the directory's news of it.

@@ -183,6 +183,8 @@ Result<Request> Engine::receive_request(std::uint32_t endpoint, const Wait& wait
   Request request(this, channel->index, channel->serial, header.number,
                   Message(std::move(frame), channel->remote, Message::Kind::request));
   ++channel->executing;
+  if (local.last_requests != 0) [[unlikely]]
+    --local.last_requests;
   taken(*channel, Stream::messages, header.number, false);
   after_take(*channel);
   counters_->requests.add();

@@ -435,6 +435,8 @@ Result<Message> Engine::receive(std::uint32_t endpoint, const Remote* from, cons
   fabric::FramePtr frame = older(*channel).pop();
   const wire::Header header = wire::header_of(frame->header);
   const bool request = header.type == wire::Type::request;
+  if (request && local.last_requests != 0) [[unlikely]]
+    --local.last_requests;
   Message message(std::move(frame), channel->remote,
                   request ? Message::Kind::request : Message::Kind::message);
   taken(*channel, Stream::messages, header.number, (header.flags & wire::kAckNow) != 0);

@@ -114,7 +114,19 @@ bool Engine::attend(LocalEndpoint& local) {
     const std::function<bool()> interlude = local.interlude;
     if (interlude()) restless_ = true;
   }
-  return local.gate == Gate::open;
+  return local.gate == Gate::open || hands_out_the_last(local);
+}
+
+/// Whether the gate, while it closes, lets what had arrived through: whoever is answered at the
+/// last moment waits for the new place from then on, and not from its place in the queue.
+bool Engine::hands_out_the_last(const LocalEndpoint& local) {
+  if (local.gate != Gate::closing || local.last_requests == 0) return false;
+  if (Clock::now() >= local.last_call) return false;
+  for (const Channel* channel = local.ready_head; channel != nullptr;
+       channel = channel->next_ready) {
+    if (!channel->requests.empty()) return true;
+  }
+  return false;
 }
 
 void Engine::at_rest(std::uint32_t endpoint, std::function<bool()> interlude) {
@@ -128,6 +140,13 @@ void Engine::shut(std::uint32_t endpoint) {
   if (local.gate != Gate::open) return;
   local.gate = Gate::closing;
   local.attention = true;
+  local.last_call = Clock::now() + kLastCall;
+  local.last_requests = 0;
+  for (const Channel* channel = local.ready_head; channel != nullptr;
+       channel = channel->next_ready) {
+    for (const fabric::Frame* each = channel->requests.front(); each != nullptr; each = each->next)
+      ++local.last_requests;
+  }
 }
 
 /// What the endpoint still does; empty: nothing, it can be parked.
@@ -145,11 +164,13 @@ std::string Engine::busy(std::uint32_t endpoint) const {
     // is cut, and goes on at the new place.
     leases += transfer->lease && transfer->channel != nullptr && transfer->channel->local == &local;
   }
+  const bool last = hands_out_the_last(local);
   std::string what;
   const auto add = [&](std::uint64_t count, std::string_view of) {
     if (count == 0) return;
     what += (what.empty() ? "" : ", ") + std::to_string(count) + " " + std::string(of);
   };
+  add(last ? local.last_requests : 0, "requests not taken");
   add(requests, "requests not answered");
   add(calls, "calls of its own under way");
   add(copies, "copies of its own under way");
@@ -374,6 +395,7 @@ void Engine::tell_grant(Channel& channel) {
 void Engine::open_gate(std::uint32_t endpoint, std::uint32_t epoch) {
   LocalEndpoint& local = *endpoints_[endpoint];
   const bool arrived = std::exchange(local.gate, Gate::open) == Gate::arriving;
+  local.last_requests = 0;
   local.epoch = epoch;
   local.attention = local.interlude != nullptr;
   for (Channel* channel : channels_of(local)) {

@@ -115,6 +115,10 @@ class Cluster:
             skip(f"{path} is not built (./dev build)")
         return str(path)
 
+    def need_file(self, node: int, path: str, package: str) -> None:
+        if self.run(node, ["test", "-r", path]).status != 0:
+            skip(f"node{node} has no {path}: install {package}")
+
     # --- faults -----------------------------------------------------------------------------------
 
     def cut(self, a: int, b: int, one_way: bool = False) -> None:

@@ -23,6 +23,7 @@ from labtool.report import Outcome, closing, write_results
 CASES = PROJECT / "tests" / "lab" / "cases"
 RESULTS = PROJECT / "build" / "results"
 SECONDS = 120
+LEAST_NODES = 2
 
 
 class Case(NamedTuple):
@@ -105,7 +106,8 @@ def main(arguments: list[str], hosts: Optional[Hosts] = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev lab test")
     parser.add_argument("-k", metavar="WORD", default="", help="tests whose name contains WORD")
     parser.add_argument("-l", "--list", action="store_true", help="only print the tests' names")
-    parser.add_argument("--nodes", type=int, default=2, help="guests in the lab (2)")
+    parser.add_argument("--nodes", type=int,
+                        help="guests in the lab (2, and more for the tests that need more)")
     options = parser.parse_args(arguments)
     cases = [found for found in collect() if options.k in found.name]
     if options.list:
@@ -123,9 +125,13 @@ def main(arguments: list[str], hosts: Optional[Hosts] = None) -> int:
     try:
         if lab.down():
             say("took down a lab that an earlier test had left")
-        lab.up(options.nodes, owned=True)
-        say(f"up after {time.monotonic() - began:.1f} s")
-        outcomes = run_all(cases, lab, options.nodes)
+        for nodes in sorted({options.nodes or max(LEAST_NODES, found.nodes) for found in cases}):
+            booting = time.monotonic()
+            lab.up(nodes, owned=True)
+            say(f"{nodes} nodes are up after {time.monotonic() - booting:.1f} s")
+            outcomes += run_all([found for found in cases if nodes == (
+                options.nodes or max(LEAST_NODES, found.nodes))], lab, nodes)
+            lab.down()
     except Unavailable as error:
         print(f"skipped: {error}", flush=True)
         write_results(RESULTS, [Outcome("lab", "skipped", str(error), 0.0)])
