@@ -99,6 +99,7 @@ class Copy final : public Host {
     return state_ == State::live || (state_ == State::ghost && !world_->rules().gate) ||
            (state_ == State::arriving && !world_->rules().grant);
   }
+  bool arriving() const override { return state_ == State::arriving; }
   std::uint32_t window() const override { return world_->window(); }
   std::uint64_t now() const override { return world_->now(); }
   Audit& audit() override { return world_->audit(); }

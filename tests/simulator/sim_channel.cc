@@ -164,6 +164,11 @@ void SimChannel::on_broken(ConnectionId connection) {
 void SimChannel::on_attach(ConnectionId connection, const Frame& frame) {
   AttachState state = frame.state;
   if (!host_->rules().epoch_check) state.epoch = std::max(state.epoch, core_.peer_epoch());
+  if (host_->arriving()) {
+    core_.put_off(state);
+    if (!core_.attached()) leave_session();
+    return;
+  }
   const ChannelCore::Effect effect = core_.on_attach(state);
   switch (effect.verdict) {
     case AttachVerdict::accept:

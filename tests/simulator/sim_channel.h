@@ -31,6 +31,8 @@ class Host {
   virtual void wake_application() = 0;
   /// Whether the endpoint executes here: not while it moves, and never again at a place it left.
   virtual bool gate_open() const = 0;
+  /// Whether it waits to be granted: then it starts sessions, and answers none.
+  virtual bool arriving() const = 0;
   virtual std::uint32_t window() const = 0;
   virtual std::uint64_t now() const = 0;
   virtual Audit& audit() = 0;

@@ -200,6 +200,16 @@ class ChannelCore {
     return effect;
   }
 
+  /// The peer started a session that cannot be answered yet: it may know the epoch of a grant that
+  /// this place is still waiting for, and would take the answer for one of a place that was left.
+  /// The next session from here is above it.
+  void put_off(const AttachState& peer) noexcept {
+    if (static_cast<std::int32_t>(peer.session - session_) < 0) return;
+    session_ = peer.session;
+    started_here_ = false;
+    state_ = State::detached;
+  }
+
   /// The peer answered the session started here.
   Effect on_attach_answer(const AttachState& peer) noexcept {
     Effect effect;

@@ -183,6 +183,12 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
     refuse(connection, attach, wire::RefusedReason::lineage_lost, attach.session);
     return;
   }
+  if (local->second->gate == LocalEndpoint::Gate::arriving) {
+    channel.core.put_off(wire::from_wire(attach));
+    if (channel.core.attached()) return;
+    join(channel, *connections_.at(&connection));
+    return detach(channel);
+  }
   const ChannelCore::Effect effect = channel.core.on_attach(wire::from_wire(attach));
   switch (effect.verdict) {
     case AttachVerdict::accept: {
