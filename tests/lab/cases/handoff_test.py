@@ -35,13 +35,13 @@ def start_agents(cluster: Cluster, nodes: "tuple[int, ...]", directory: str) -> 
                          f'listen_host = "{cluster.address(node)}"\ncreate_dcs = ["demo"]\n'
                          f'[programs.kv]\ncommand = ["{server}", "server"]\n')
         if key:
-            cluster.out(node, "umask 077 && base64 -d >/run/state/keys/demo "
+            cluster.out(node, "umask 077 && base64 -d >/run/state/keys/demo.key "
                         f"<<'END'\n{key}\nEND")
         cluster.out(node, f"cat >/run/godwitd.toml <<'END'\n{configuration}\nEND")
         cluster.start(node, f"{agent} --config /run/godwitd.toml 2>/run/godwitd.log")
         cluster.wait_until(lambda n=node: cluster.run(n, godwit(cluster, "node ls")).status == 0,
                            f"the agent of node{node} answers", timeout=60)
-        key = key or cluster.out(node, "base64 /run/state/keys/demo")
+        key = key or cluster.out(node, "base64 /run/state/keys/demo.key")
 
 
 def godwit(cluster: Cluster, arguments: str) -> str:
