@@ -5,7 +5,7 @@ from labtool.testing import case
 PORT = 2181
 JAVA = "/usr/bin/java"
 JAR = "/usr/share/java/zookeeper.jar"
-CALLS = 4000
+CALLS = 12_000
 # An emulated processor is slow, and a Java machine on one slower still.
 SESSION = "20s"
 ENVIRONMENT = "GODWIT_RUN=/run/godwit"
@@ -41,7 +41,10 @@ def start_agents(cluster: Cluster, nodes: "tuple[int, ...]", directory: str) -> 
         cluster.start(node, f"{agent} --config /run/godwitd.toml 2>/run/godwitd.log")
         cluster.wait_until(lambda n=node: cluster.run(n, godwit(cluster, "node ls")).status == 0,
                            f"the agent of node{node} answers", timeout=60)
-        key = key or cluster.out(node, "base64 /run/state/keys/demo.key")
+        # Made once the directory has the DC.
+        key = key or cluster.wait_until(
+            lambda: cluster.run(1, "base64 /run/state/keys/demo.key").stdout.strip(),
+            "the first agent makes the DC's key", timeout=60)
 
 
 def godwit(cluster: Cluster, arguments: str) -> str:
@@ -59,7 +62,7 @@ def test_while_clients_count(cluster: Cluster) -> None:
     before = [cluster.rdma_counter(node, "rcvd_pkts") for node in (1, 2)]
     clients = [cluster.start(node, f"{ENVIRONMENT} {server} count client{node} {CALLS}")
                for node in (1, 2)]
-    for target in (2, 1, 2, 1):
+    for target in (2, 1):
         moved = cluster.run(1, godwit(cluster, f"migrate demo/kv node{target}"), timeout=120)
         assert moved.status == 0, moved.stdout[-2000:] + moved.stderr[-2000:]
     assert all(client.running() for client in clients), "the counting ended before the moves"
