@@ -10,25 +10,6 @@
 namespace godwit::coord {
 namespace {
 
-// A request's callback on its way through the C client as `const void*`. The client
-// calls every completion exactly once, so the completion is the owner.
-template <typename T>
-const void* to_context(T* value) {
-  return value;
-}
-template <typename T>
-std::unique_ptr<T> from_context(const void* context) {
-  return std::unique_ptr<T>(static_cast<T*>(const_cast<void*>(context)));
-}
-
-// Hands `request` to the C client by `submit`, which returns a ZooKeeper code.
-template <typename T, typename Submit>
-bool accepted(std::unique_ptr<T> request, Submit submit) {
-  if (submit(to_context(request.get())) != ZOK) return false;
-  static_cast<void>(request.release());  // its completion's now
-  return true;
-}
-
 godwit::coord::Stat stat_of(const ::Stat* from) {
   godwit::coord::Stat stat;
   stat.version = from->version;
@@ -63,29 +44,6 @@ void on_session(zhandle_t* handle, int type, int state, const char* /*path*/, vo
 void* watch_context(std::uint64_t watch) {
   return reinterpret_cast<void*>(static_cast<std::uintptr_t>(watch));
 }
-
-// A multi under way: what the C client writes results into until the completion.
-struct WriteRequest {
-  ZooKeeperHandle::WriteAnswer answer;
-  std::vector<zoo_op_result_t> results;
-  std::vector<::Stat> stats;
-
-  void complete(int rc) const {
-    int failed_op = -1;
-    std::vector<std::int32_t> versions(stats.size(), 0);
-    for (std::size_t i = 0; i < stats.size(); ++i) {
-      versions[i] = stats[i].version;
-      // The ops after the one that failed say "inconsistency", those before it ok.
-      const int err = results[i].err;
-      if (rc != ZOK && failed_op < 0 && err != ZOK && err != ZRUNTIMEINCONSISTENCY &&
-          kind_of(rc) == AnswerKind::refused) {
-        failed_op = static_cast<int>(i);
-        rc = err;
-      }
-    }
-    answer(rc, failed_op, std::move(versions));
-  }
-};
 
 }  // namespace
 
@@ -142,6 +100,73 @@ std::string prefixed_path(const std::string& prefix, const std::string& path) {
   return path == "/" && !prefix.empty() ? prefix : prefix + path;
 }
 
+void ZooKeeperHandle::Outstanding::add(std::unique_ptr<Request> request) {
+  std::lock_guard lock(mutex_);
+  requests_.emplace(request.get(), std::move(request));
+}
+
+std::unique_ptr<ZooKeeperHandle::Outstanding::Request> ZooKeeperHandle::Outstanding::take(
+    const Request* request) {
+  std::lock_guard lock(mutex_);
+  return std::move(requests_.extract(request).mapped());
+}
+
+void ZooKeeperHandle::Outstanding::fail_all(int rc) {
+  for (auto& [key, request] : std::exchange(requests_, {})) request->fail(rc);
+}
+
+template <typename... Values>
+struct ZooKeeperHandle::PendingRead : Outstanding::Request {
+  PendingRead(Outstanding& outstanding, std::function<void(int, Values...)> done)
+      : Request(outstanding), answer(std::move(done)) {}
+  void fail(int rc) override { answer(rc, Values{}...); }
+
+  std::function<void(int, Values...)> answer;
+};
+
+// Has what the C client writes results into until the completion.
+struct ZooKeeperHandle::PendingWrite : Outstanding::Request {
+  PendingWrite(Outstanding& outstanding, std::size_t ops, WriteAnswer done)
+      : Request(outstanding), answer(std::move(done)), results(ops), stats(ops) {}
+  void fail(int rc) override { complete(rc); }
+  void complete(int rc) const {
+    int failed_op = -1;
+    std::vector<std::int32_t> versions(stats.size(), 0);
+    for (std::size_t i = 0; i < stats.size(); ++i) {
+      versions[i] = stats[i].version;
+      // The ops after the one that failed say "inconsistency", those before it ok.
+      const int err = results[i].err;
+      if (rc != ZOK && failed_op < 0 && err != ZOK && err != ZRUNTIMEINCONSISTENCY &&
+          kind_of(rc) == AnswerKind::refused) {
+        failed_op = static_cast<int>(i);
+        rc = err;
+      }
+    }
+    answer(rc, failed_op, std::move(versions));
+  }
+
+  WriteAnswer answer;
+  std::vector<zoo_op_result_t> results;
+  std::vector<::Stat> stats;
+};
+
+template <typename Request, typename Submit>
+bool ZooKeeperHandle::hand_over(std::unique_ptr<Request> request, Submit submit) {
+  // Known before it is submitted: its completion may come before the call returns.
+  Request* const context = request.get();
+  outstanding_.add(std::move(request));
+  if (submit(static_cast<const void*>(context)) == ZOK) return true;
+  outstanding_.take(context);
+  return false;
+}
+
+template <typename Request>
+std::unique_ptr<Request> ZooKeeperHandle::completed(const void* context) {
+  auto* const request = static_cast<Request*>(const_cast<void*>(context));
+  static_cast<void>(request->among.take(request).release());
+  return std::unique_ptr<Request>(request);
+}
+
 ZooKeeperHandle::ZooKeeperHandle(Events events, bool authenticated)
     : events_(std::move(events)), authenticated_(authenticated) {}
 
@@ -168,14 +193,12 @@ ZooKeeperHandle::~ZooKeeperHandle() {
   if (handle_ == nullptr) return;
   if (const int rc = zookeeper_close(handle_); rc != ZOK)
     spdlog::debug("coord: closing a ZooKeeper session: {}", zerror(rc));
+  outstanding_.fail_all(ZCLOSING);  // its threads have ended: nothing completes any more
 }
 
 bool ZooKeeperHandle::write(const std::string& prefix, const std::vector<WriteOp>& ops,
                             WriteAnswer answer) {
-  auto request = std::make_unique<WriteRequest>();
-  request->answer = std::move(answer);
-  request->results.resize(ops.size());
-  request->stats.resize(ops.size());
+  auto request = std::make_unique<PendingWrite>(outstanding_, ops.size(), std::move(answer));
   // The client serialises the operations before it returns; they need live no longer.
   std::vector<zoo_op_t> raw(ops.size());
   std::vector<std::string> paths(ops.size());
@@ -197,15 +220,16 @@ bool ZooKeeperHandle::write(const std::string& prefix, const std::vector<WriteOp
     }
   }
   zoo_op_result_t* results = request->results.data();
-  return accepted(std::move(request), [&](const void* context) {
+  return hand_over(std::move(request), [&](const void* context) {
     return zoo_amulti(
         handle_, static_cast<int>(raw.size()), raw.data(), results,
-        [](int rc, const void* data) { from_context<WriteRequest>(data)->complete(rc); }, context);
+        [](int rc, const void* data) { completed<PendingWrite>(data)->complete(rc); }, context);
   });
 }
 
 bool ZooKeeperHandle::get(const std::string& path, std::uint64_t watch, GetAnswer answer) {
-  return accepted(std::make_unique<GetAnswer>(std::move(answer)), [&](const void* context) {
+  auto request = std::make_unique<PendingRead<Record>>(outstanding_, std::move(answer));
+  return hand_over(std::move(request), [&](const void* context) {
     return zoo_awget(
         handle_, path.c_str(), watch == 0 ? nullptr : on_watch, watch_context(watch),
         [](int rc, const char* value, int size, const ::Stat* stat, const void* data) {
@@ -214,14 +238,15 @@ bool ZooKeeperHandle::get(const std::string& path, std::uint64_t watch, GetAnswe
             if (size > 0) record.data.assign(value, static_cast<std::size_t>(size));
             record.stat = stat_of(stat);
           }
-          (*from_context<GetAnswer>(data))(rc, std::move(record));
+          completed<PendingRead<Record>>(data)->answer(rc, std::move(record));
         },
         context);
   });
 }
 
 bool ZooKeeperHandle::list(const std::string& path, std::uint64_t watch, ListAnswer answer) {
-  return accepted(std::make_unique<ListAnswer>(std::move(answer)), [&](const void* context) {
+  auto request = std::make_unique<PendingRead<Children>>(outstanding_, std::move(answer));
+  return hand_over(std::move(request), [&](const void* context) {
     return zoo_awget_children2(
         handle_, path.c_str(), watch == 0 ? nullptr : on_watch, watch_context(watch),
         [](int rc, const String_vector* names, const ::Stat* stat, const void* data) {
@@ -230,26 +255,32 @@ bool ZooKeeperHandle::list(const std::string& path, std::uint64_t watch, ListAns
             children.names.assign(names->data, names->data + names->count);
             children.stat = stat_of(stat);
           }
-          (*from_context<ListAnswer>(data))(rc, std::move(children));
+          completed<PendingRead<Children>>(data)->answer(rc, std::move(children));
         },
         context);
   });
 }
 
 bool ZooKeeperHandle::exists(const std::string& path, std::uint64_t watch, Answer answer) {
-  return accepted(std::make_unique<Answer>(std::move(answer)), [&](const void* context) {
+  auto request = std::make_unique<PendingRead<>>(outstanding_, std::move(answer));
+  return hand_over(std::move(request), [&](const void* context) {
     return zoo_awexists(
         handle_, path.c_str(), watch == 0 ? nullptr : on_watch, watch_context(watch),
-        [](int rc, const ::Stat* /*stat*/, const void* data) { (*from_context<Answer>(data))(rc); },
+        [](int rc, const ::Stat* /*stat*/, const void* data) {
+          completed<PendingRead<>>(data)->answer(rc);
+        },
         context);
   });
 }
 
 bool ZooKeeperHandle::sync(const std::string& path, Answer answer) {
-  return accepted(std::make_unique<Answer>(std::move(answer)), [&](const void* context) {
+  auto request = std::make_unique<PendingRead<>>(outstanding_, std::move(answer));
+  return hand_over(std::move(request), [&](const void* context) {
     return zoo_async(
         handle_, path.c_str(),
-        [](int rc, const char* /*path*/, const void* data) { (*from_context<Answer>(data))(rc); },
+        [](int rc, const char* /*path*/, const void* data) {
+          completed<PendingRead<>>(data)->answer(rc);
+        },
         context);
   });
 }

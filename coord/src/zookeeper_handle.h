@@ -13,7 +13,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 struct _zhandle;
@@ -63,10 +65,40 @@ class ZooKeeperHandle {
   bool sync(const std::string& path, Answer answer);
 
  private:
+  // The requests that the C client has not completed. It promises to complete each, but
+  // zookeeper_close() may end its completion thread before that has seen all of them.
+  class Outstanding {
+   public:
+    struct Request {
+      explicit Request(Outstanding& outstanding) : among(outstanding) {}
+      virtual ~Request() = default;
+      virtual void fail(int rc) = 0;
+      Outstanding& among;
+    };
+    void add(std::unique_ptr<Request> request);
+    std::unique_ptr<Request> take(const Request* request);
+    void fail_all(int rc);
+
+   private:
+    std::mutex mutex_;
+    std::unordered_map<const Request*, std::unique_ptr<Request>> requests_;
+  };
+  template <typename... Values>
+  struct PendingRead;
+  struct PendingWrite;
+
   ZooKeeperHandle(Events events, bool authenticated);
+  // Hands `request` to the C client by `submit`, which is given its context and returns a
+  // ZooKeeper code. False: not accepted, and the request is gone.
+  template <typename Request, typename Submit>
+  bool hand_over(std::unique_ptr<Request> request, Submit submit);
+  // The request of a completion, which is its owner from then on.
+  template <typename Request>
+  static std::unique_ptr<Request> completed(const void* context);
 
   Events events_;
   bool authenticated_;
+  Outstanding outstanding_;
   _zhandle* handle_ = nullptr;
 };
 
