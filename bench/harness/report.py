@@ -132,13 +132,13 @@ def as_json(rows, facts, repeat):
     }
 
 
-def write_table(path, table):
+def write_table(path, table, begin=BEGIN, end=END):
     """Replaces what stands between the markers."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    head, found, rest = text.partition(BEGIN)
-    _, closed, tail = rest.partition(END)
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"{path} has no lines {BEGIN} and {END}")
+        raise ValueError(f"{path} has no lines {begin} and {end}")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{head}{BEGIN}\n\n{table}\n\n{END}{tail}")
+        file.write(f"{head}{begin}\n\n{table}\n\n{end}{tail}")

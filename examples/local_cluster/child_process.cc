@@ -38,8 +38,9 @@ void close_fd(int& fd) {
 }
 
 // What the child does between fork and exec: nothing that could take a lock.
-[[noreturn]] void become(int socket, int error_fd, pid_t parent, const ChildOptions& options,
-                         char* const* arguments, char* const* environment) {
+[[noreturn]] void become(int socket, int output_fd, int error_fd, pid_t parent,
+                         const ChildOptions& options, char* const* arguments,
+                         char* const* environment) {
   for (const int each : options.namespaces) {
     if (::setns(each, 0) != 0) give_up("cannot enter a namespace\n");
   }
@@ -50,8 +51,8 @@ void close_fd(int& fd) {
   // A group of its own: ^C at the terminal is the owner's to handle, not the children's.
   ::setpgid(0, 0);
   ::dup2(socket, STDIN_FILENO);
-  ::dup2(socket, STDOUT_FILENO);
-  if (options.errors_to_output) ::dup2(socket, STDERR_FILENO);
+  ::dup2(output_fd >= 0 ? output_fd : socket, STDOUT_FILENO);
+  if (options.errors_to_output) ::dup2(STDOUT_FILENO, STDERR_FILENO);
   if (error_fd >= 0) ::dup2(error_fd, STDERR_FILENO);
   ::execve(arguments[0], arguments, environment);
   give_up("cannot execute the program\n");
@@ -77,25 +78,36 @@ Result<ChildProcess> ChildProcess::start(std::vector<std::string> command, Child
   for (char** each = environ; *each != nullptr; ++each) environment.push_back(*each);
   environment.push_back(nullptr);
 
-  int error_fd = -1;
+  int error_fd = -1, output_fd = -1;
   if (!options.error_file.empty()) {
     error_fd = ::open(options.error_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (error_fd < 0) return fail_errno("cannot open " + options.error_file);
+  }
+  if (!options.output_file.empty()) {
+    output_fd = ::open(options.output_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (output_fd < 0) {
+      auto failed = fail_errno("cannot open " + options.output_file);
+      close_fd(error_fd);
+      return failed;
+    }
   }
   // One socket pair serves as both pipes: writing to a child that has ended gives an error that can
   // be asked for without a signal.
   std::array<int, 2> sockets{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.data()) != 0) {
+    auto failed = fail_errno("cannot make a socket pair");
     close_fd(error_fd);
-    return fail_errno("cannot make a socket pair");
+    close_fd(output_fd);
+    return failed;
   }
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
-    become(sockets[1], error_fd, parent, options, arguments.data(), environment.data());
+    become(sockets[1], output_fd, error_fd, parent, options, arguments.data(), environment.data());
   }
   const int fork_errno = errno;
   close_fd(error_fd);
+  close_fd(output_fd);
   ::close(sockets[1]);
   if (pid < 0) {
     ::close(sockets[0]);

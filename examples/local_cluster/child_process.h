@@ -25,6 +25,8 @@ struct ChildOptions {
   Environment environment = {};  // added to this process's
   // Where its standard error goes, appended; empty: to this process's.
   std::string error_file = {};
+  // Its standard output, written anew; empty: to the pipe that next_line() reads.
+  std::string output_file = {};
   bool errors_to_output = false;           // its standard error goes where its output goes
   NamespaceList namespaces = {};           // that it runs in
   std::vector<int> kept_descriptors = {};  // open in it under the same numbers

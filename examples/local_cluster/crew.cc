@@ -46,13 +46,22 @@ std::vector<const WorkerLine*> Worker::find_all(const std::string& what) const {
   return found;
 }
 
+Crew::Crew(const Cluster& cluster)
+    : place_of_([&cluster](const std::string& node) {
+        return Place{cluster.runtime_directory(node), cluster.child_options(node), {}};
+      }) {}
+
 Result<Worker*> Crew::start(const std::string& node, const std::string& role,
                             std::vector<std::string> flags, Environment environment) {
-  std::vector<std::string> command = {this_program(), "--worker", role, "--run",
-                                      cluster_.runtime_directory(node)};
+  Place place = place_of_(node);
+  std::vector<std::string> command = std::move(place.launcher);
+  if (!command.empty()) command.insert(command.begin(), "/usr/bin/env");
+  command.insert(command.end(),
+                 {this_program(), "--worker", role, "--run", place.runtime_directory});
   command.insert(command.end(), flags.begin(), flags.end());
-  auto process =
-      ChildProcess::start(std::move(command), cluster_.child_options(node, std::move(environment)));
+  Environment& added = place.options.environment;
+  added.insert(added.end(), environment.begin(), environment.end());
+  auto process = ChildProcess::start(std::move(command), std::move(place.options));
   if (!process) return tl::make_unexpected(process.error());
   workers_.push_back(
       std::make_unique<Worker>(Worker{node, role, std::move(*process), {}, 0, false}));

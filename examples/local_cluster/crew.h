@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "child_process.h"
@@ -19,6 +20,15 @@
 #include "worker_line.h"
 
 namespace godwit::local_cluster {
+
+/// Where workers of a node are started, and how.
+struct Place {
+  std::string runtime_directory;  // of the node's agent
+  ChildOptions options = {};
+  /// Put before a worker's command: what runs it on another machine, with its streams, such as
+  /// {"ssh", "alpha"}. It is searched for in $PATH.
+  std::vector<std::string> launcher = {};
+};
 
 /// ^C or SIGTERM came: every wait below ends with Errc::cancelled.
 void catch_interrupts();
@@ -38,7 +48,9 @@ struct Worker {
 
 class Crew {
  public:
-  explicit Crew(Cluster& cluster) : cluster_(cluster) {}
+  explicit Crew(const Cluster& cluster);
+  explicit Crew(std::function<Place(const std::string& node)> place_of)
+      : place_of_(std::move(place_of)) {}
 
   /// Starts a worker of a role on a node with these further flags.
   /// `environment` is added to this process's.
@@ -53,7 +65,8 @@ class Crew {
   Result<void> run_until(const std::function<bool()>& until, std::chrono::milliseconds limit,
                          const std::function<void()>& tick = {});
 
-  /// kill -9; returns the time just before it, of the monotonic clock in nanoseconds.
+  /// kill -9 (of what was started here: a launcher must end what it runs when it is killed);
+  /// returns the time just before it, of the monotonic clock in nanoseconds.
   std::uint64_t kill(Worker& worker);
   /// SIGSTOP and SIGCONT: it stands still in between, and its connections stay open.
   void pause(Worker& worker);
@@ -67,7 +80,7 @@ class Crew {
   void listen(Worker& worker);
   Result<void> judge(const Worker& worker) const;
 
-  Cluster& cluster_;
+  std::function<Place(const std::string& node)> place_of_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

@@ -1,6 +1,6 @@
 #include "worker_line.h"
 
-#include <sys/socket.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -63,8 +63,9 @@ Command read_command() {
   static std::string unread;  // standard input is one, too
   Command command;
   char piece[256];
-  while (true) {
-    const auto got = ::recv(STDIN_FILENO, piece, sizeof piece, MSG_DONTWAIT);
+  pollfd input{STDIN_FILENO, POLLIN, 0};  // a socket, or a pipe of whatever started it
+  while (::poll(&input, 1, 0) > 0) {
+    const auto got = ::read(STDIN_FILENO, piece, sizeof piece);
     if (got > 0) {
       unread.append(piece, static_cast<std::size_t>(got));
       continue;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 
@@ -12,9 +13,11 @@ namespace audit {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x3154495541445747u;  // "GWDAUIT1"
-constexpr std::size_t kFileBytes = std::size_t{96}
-                                   << 20;  // sparse: only what is written takes room
+constexpr std::uint64_t kMagic = 0x3154495541445747u;      // "GWDAUIT1"
+constexpr std::size_t kFileBytes = std::size_t{96} << 20;  // at most
+// The file grows by so much at a time: one that has to be fetched from another node is about as
+// large as what was written.
+constexpr std::size_t kGrowth = std::size_t{256} << 10;
 
 // As it stands in the file. A run grows by one store of its count, so a process that is killed
 // leaves each fact whole or absent.
@@ -49,33 +52,40 @@ std::span<const Run> History::of(Stream stream, std::uint16_t other) const {
   return found == runs.end() ? std::span<const Run>() : std::span<const Run>(found->second);
 }
 
-HistoryWriter::HistoryWriter(File* file, std::size_t size)
-    : file_(file), size_(size), last_(kStreams * kOthers) {}
+HistoryWriter::HistoryWriter(int fd, File* file)
+    : fd_(fd), file_(file), last_(kStreams * kOthers) {}
 
 HistoryWriter::HistoryWriter(HistoryWriter&& other) noexcept
-    : file_(std::exchange(other.file_, nullptr)),
-      size_(other.size_),
+    : fd_(std::exchange(other.fd_, -1)),
+      file_(std::exchange(other.file_, nullptr)),
+      room_(other.room_),
       last_(std::move(other.last_)) {}
 
 HistoryWriter::~HistoryWriter() {
-  if (file_ != nullptr) ::munmap(file_, size_);
+  if (file_ != nullptr) ::munmap(file_, sizeof(File));
+  if (fd_ >= 0) ::close(fd_);
+}
+
+bool HistoryWriter::grow() {
+  const std::size_t bytes =
+      std::min(sizeof(FileHead) + room_ * sizeof(StoredRun) + kGrowth, sizeof(File));
+  const std::size_t room = (bytes - sizeof(FileHead)) / sizeof(StoredRun);
+  if (room == room_ || ::ftruncate(fd_, static_cast<off_t>(bytes)) != 0) return false;
+  room_ = room;
+  return true;
 }
 
 Result<HistoryWriter> HistoryWriter::create(const std::string& path, std::uint16_t worker,
                                             std::uint16_t actor) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return godwit::fail_errno("cannot make " + path);
-  void* memory = MAP_FAILED;
-  if (::ftruncate(fd, sizeof(File)) == 0) {
-    memory = ::mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  }
-  ::close(fd);
-  if (memory == MAP_FAILED) return godwit::fail_errno("cannot map " + path);
-  auto* file = static_cast<File*>(memory);
-  file->head.worker = worker;
-  file->head.actor = actor;
-  file->head.magic = kMagic;
-  return HistoryWriter(file, sizeof(File));
+  void* memory = ::mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  HistoryWriter writer(fd, memory == MAP_FAILED ? nullptr : static_cast<File*>(memory));
+  if (writer.file_ == nullptr || !writer.grow()) return godwit::fail_errno("cannot map " + path);
+  writer.file_->head.worker = worker;
+  writer.file_->head.actor = actor;
+  writer.file_->head.magic = kMagic;
+  return writer;
 }
 
 bool HistoryWriter::add(Stream stream, std::uint16_t other, std::uint64_t number) {
@@ -88,7 +98,7 @@ bool HistoryWriter::add(Stream stream, std::uint16_t other, std::uint64_t number
       return true;
     }
   }
-  if (file_->head.runs == std::size(file_->run)) return false;
+  if (file_->head.runs == room_ && !grow()) return false;
   file_->run[file_->head.runs] = {number, 1, other, static_cast<std::uint8_t>(stream), 0};
   // The compiler must not let the count of runs overtake the run.
   std::atomic_signal_fence(std::memory_order_release);
@@ -105,6 +115,10 @@ Result<History> read_history(const std::string& path) {
   if (fd < 0) return godwit::fail_errno("cannot open " + path);
   FileHead head{};
   const bool whole = ::pread(fd, &head, sizeof head, 0) == static_cast<ssize_t>(sizeof head);
+  if (whole && head.magic == 0) {
+    ::close(fd);
+    return godwit::fail(godwit::Errc::not_found, path + " was never begun");
+  }
   if (!whole || head.magic != kMagic || head.runs > kFileBytes / sizeof(StoredRun)) {
     ::close(fd);
     return godwit::fail(godwit::Errc::protocol_error, path + " is no history");

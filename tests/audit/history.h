@@ -66,15 +66,18 @@ class HistoryWriter {
 
  private:
   struct File;
-  HistoryWriter(File* file, std::size_t size);
+  HistoryWriter(int fd, File* file);
+  bool grow();
 
-  File* file_;
-  std::size_t size_;
+  int fd_;
+  File* file_;            // mapped to its full size; only what the file has is touched
+  std::size_t room_ = 0;  // runs that the file has room for
   // The last run of each stream and other side, 1 more than its index; 0: none yet.
   std::vector<std::uint32_t> last_;
 };
 
-/// Reads one. Errors: protocol_error (no such file's format), system.
+/// Reads one. Errors: not_found (its process had not begun it), protocol_error (no such file's
+/// format), system.
 Result<History> read_history(const std::string& path);
 
 }  // namespace audit

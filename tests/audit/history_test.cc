@@ -64,6 +64,28 @@ TEST_F(AuditHistoryTest, SurvivesKillOfItsProcess) {
   EXPECT_EQ(history->of(Stream::issued, 2)[0], (audit::Run{1, 1000}));
 }
 
+TEST_F(AuditHistoryTest, GrowsWithWhatIsWritten) {
+  auto writer = HistoryWriter::create(path(), 1, 1);
+  ASSERT_TRUE(writer) << writer.error().to_string();
+  EXPECT_LE(std::filesystem::file_size(path()), 1u << 20);
+  constexpr std::uint64_t kRuns = 100'000;
+  // No two of them follow each other, so each is a run.
+  for (std::uint64_t i = 0; i < kRuns; ++i) ASSERT_TRUE(writer->add(Stream::executed, 2, 2 * i));
+  const auto history = read_history(path());
+  ASSERT_TRUE(history) << history.error().to_string();
+  ASSERT_EQ(history->of(Stream::executed, 2).size(), kRuns);
+  EXPECT_EQ(history->of(Stream::executed, 2)[kRuns - 1], (audit::Run{2 * (kRuns - 1), 1}));
+}
+
+TEST_F(AuditHistoryTest, OneThatWasNeverBegunIsNotThere) {
+  std::FILE* file = std::fopen(path().c_str(), "w");
+  ASSERT_EQ(::ftruncate(::fileno(file), 4096), 0);
+  std::fclose(file);
+  const auto history = read_history(path());
+  ASSERT_FALSE(history);
+  EXPECT_EQ(history.error().code, godwit::Errc::not_found);
+}
+
 TEST_F(AuditHistoryTest, RefusesWhatIsNone) {
   EXPECT_FALSE(read_history(path()));
   std::FILE* file = std::fopen(path().c_str(), "w");

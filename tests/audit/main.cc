@@ -1,7 +1,7 @@
-// godwit_audit: real processes on two nodes send and call each other over every transport while
-// their connections are cut, or while they themselves are killed; then every step that any of them
-// wrote down is checked: nothing lost, nothing doubled, order kept per pair, every word about a
-// call true.
+// godwit_audit: real processes on two or more nodes send and call each other over every transport
+// while their connections are cut, or while they themselves are killed; then every step that any of
+// them wrote down is checked: nothing lost, nothing doubled, order kept per pair, every word about
+// a call true.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "checker.h"
-#include "local_cluster/cluster.h"
 #include "local_cluster/crew.h"
+#include "nodes.h"
 #include "options.h"
 #include "worker.h"
 
@@ -21,7 +21,6 @@ namespace audit {
 namespace {
 
 using namespace std::chrono_literals;
-using godwit::local_cluster::Cluster;
 using godwit::local_cluster::Crew;
 using CrewWorker = godwit::local_cluster::Worker;
 using Clock = std::chrono::steady_clock;
@@ -33,8 +32,11 @@ constexpr auto kDrainLimit = 40s;
 
 class Conductor {
  public:
-  Conductor(const Options& options, Cluster& cluster)
-      : options_(options), cluster_(cluster), crew_(cluster), random_(options.seed) {}
+  Conductor(const Options& options, const Nodes& nodes)
+      : options_(options),
+        nodes_(nodes),
+        crew_([&nodes](const std::string& node) { return nodes.place(node); }),
+        random_(options.seed) {}
 
   godwit::Result<void> run();
   int judge();
@@ -46,33 +48,36 @@ class Conductor {
   void tick();
 
   const Options& options_;
-  Cluster& cluster_;
+  const Nodes& nodes_;
   Crew crew_;
   std::mt19937_64 random_;
   std::vector<CrewWorker*> workers_;  // the present life of each
-  std::vector<std::string> histories_;
+  struct Actor {
+    std::string node, history;
+  };
+  std::vector<Actor> actors_;
   Clock::time_point began_ = Clock::now(), ended_{}, next_line_ = Clock::now();
 };
 
 godwit::Result<void> Conductor::start(unsigned worker) {
-  const auto actor = static_cast<unsigned>(histories_.size());
-  const std::string history = cluster_.file("actor-" + std::to_string(actor) + ".history");
+  const auto actor = static_cast<unsigned>(actors_.size());
+  const std::string history = "actor-" + std::to_string(actor) + ".history";
   // The first half of the workers on one node, the others on another.
-  const auto& nodes = cluster_.nodes();
+  const auto& nodes = nodes_.names();
   const std::string& node = nodes[worker * nodes.size() / options_.processes];
   const std::uint64_t pairs = std::uint64_t{options_.processes} * (options_.processes - 1);
   const std::uint64_t quota =
       options_.kills == 0 ? std::max<std::uint64_t>((options_.operations + pairs - 1) / pairs, 1)
                           : 0;
-  auto started =
-      crew_.start(node, "worker",
-                  {"--worker-index", std::to_string(worker), "--actor", std::to_string(actor),
-                   "--history", history, "--quota", std::to_string(quota), "--processes",
-                   std::to_string(options_.processes), "--seed", std::to_string(options_.seed),
-                   "--cuts-per-second", std::to_string(options_.cuts_per_second), "--transports",
-                   CLI::detail::join(options_.transports, ",")});
+  auto started = crew_.start(
+      node, "worker",
+      {"--worker-index", std::to_string(worker), "--actor", std::to_string(actor), "--history",
+       nodes_.file(history), "--quota", std::to_string(quota), "--processes",
+       std::to_string(options_.processes), "--seed", std::to_string(options_.seed),
+       "--cuts-per-second", std::to_string(options_.cuts_per_second), "--transports",
+       CLI::detail::join(options_.transports, ",")});
   if (!started) return tl::make_unexpected(started.error());
-  histories_.push_back(history);
+  actors_.push_back({node, history});
   if (workers_.size() <= worker) workers_.resize(worker + 1);
   workers_[worker] = *started;
   return {};
@@ -134,7 +139,7 @@ godwit::Result<void> Conductor::run() {
   }
   if (auto ready = wait_all("ready", kReadyLimit); !ready) return ready;
   began_ = Clock::now();
-  std::printf("%u processes on %zu nodes, seed %llu\n", options_.processes, cluster_.nodes().size(),
+  std::printf("%u processes on %zu nodes, seed %llu\n", options_.processes, nodes_.names().size(),
               static_cast<unsigned long long>(options_.seed));
   if (options_.kills > 0) {
     if (auto killed = kill_at_random(); !killed) return killed;
@@ -148,11 +153,11 @@ godwit::Result<void> Conductor::run() {
 
 int Conductor::judge() {
   std::vector<History> histories;
-  for (const std::string& path : histories_) {
-    auto history = read_history(path);
+  for (const Actor& actor : actors_) {
+    auto history = nodes_.fetch(actor.node, actor.history).and_then(read_history);
     if (!history) {
       // Killed before it had a history: then it had done nothing, either.
-      if (options_.kills > 0 && history.error().code != godwit::Errc::protocol_error) continue;
+      if (options_.kills > 0 && history.error().code == godwit::Errc::not_found) continue;
       std::fprintf(stderr, "godwit_audit: %s\n", history.error().to_string().c_str());
       return kExitFailed;
     }
@@ -209,23 +214,16 @@ int Conductor::judge() {
 
 int conduct(const Options& options) {
   godwit::local_cluster::catch_interrupts();
-  godwit::local_cluster::ClusterOptions cluster_options;
-  cluster_options.nodes = {"west", "east"};
-  cluster_options.dc = kDc;
-  cluster_options.host = options.host;
-  auto cluster = Cluster::start(cluster_options);
-  if (!cluster) {
-    std::fprintf(stderr, "godwit_audit: %s\n", cluster.error().to_string().c_str());
+  auto nodes = Nodes::start(options);
+  if (!nodes) {
+    std::fprintf(stderr, "godwit_audit: %s\n", nodes.error().to_string().c_str());
     return kExitFailed;
   }
-  if (options.keep) {
-    cluster->keep_folder();
-    std::printf("histories and logs stay in %s\n", cluster->folder().c_str());
-  }
-  Conductor conductor(options, *cluster);
+  if (options.keep) nodes->keep();
+  Conductor conductor(options, *nodes);
   if (auto ran = conductor.run(); !ran) {
     std::fprintf(stderr, "godwit_audit: %s\n%s", ran.error().to_string().c_str(),
-                 cluster->log_tail().c_str());
+                 nodes->log_tail().c_str());
     return kExitFailed;
   }
   return conductor.judge();
@@ -262,12 +260,19 @@ int parse_and_run(int argc, char** argv) {
   app.add_option("--host", options.host,
                  "numeric address of the nodes; verbs needs that of an RDMA device")
       ->capture_default_str();
+  app.add_option(
+         "--node", options.nodes,
+         "instead of agents of its own: a command that runs another one on a node and ends "
+         "it when it is killed itself, such as 'ssh alpha'; once for each node, whose agents "
+         "have the DC audit. This program must be there under the same path")
+      ->type_name("COMMAND");
+  app.add_option("--run", options.runtime_directory, "runtime directory of those agents")
+      ->capture_default_str();
   app.add_option("--limit", options.limit, "seconds after which a run that hangs is given up")
       ->capture_default_str();
   app.add_flag("--keep", options.keep, "leave histories and logs in place");
   // How this program starts itself as a worker; not for people.
   app.add_option("--worker", options.role)->group("");
-  app.add_option("--run", options.runtime_directory)->group("");
   app.add_option("--worker-index", options.worker)->group("");
   app.add_option("--actor", options.actor)->group("");
   app.add_option("--history", options.history)->group("");

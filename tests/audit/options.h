@@ -21,11 +21,12 @@ struct Options {
   unsigned limit = 1200;  // seconds after which a run that does not end is a failure
   bool keep = false;
   std::vector<std::string> transports = {"shm", "tcp", "ucx"};  // of each worker
-  std::string host = "127.0.0.1";                               // of the nodes
+  std::string host = "127.0.0.1";                               // of its own nodes
+  std::vector<std::string> nodes;                               // commands that reach other nodes
+  std::string runtime_directory = "/run/godwit";                // of the nodes' agents
 
   // One worker.
   std::string role;  // "worker": this process is one
-  std::string runtime_directory;
   std::string history;
   unsigned worker = 0;
   unsigned actor = 0;

@@ -1,8 +1,9 @@
-"""The audit over RDMA: calls and messages between processes of one node, each counted, while their
-connections are cut."""
+"""The audit over RDMA: calls and messages between processes, each counted, while their connections
+and links are cut and they themselves are killed."""
 import time
 
-from labtool.cluster import Cluster
+from labtool.agents import RUN, start_agents, start_zookeeper
+from labtool.cluster import TOOL, Background, Cluster
 from labtool.testing import case
 
 
@@ -40,3 +41,43 @@ def test_over_a_device_that_goes_and_comes_back(cluster: Cluster) -> None:
     result = running.wait(300)
     assert result.status == 0, result.stdout[-3000:] + result.stderr[-1000:]
     cluster.check_kernel(1)
+
+
+def start_between(cluster: Cluster, nodes: "tuple[int, ...]", arguments: str) -> Background:
+    """godwit_audit, with workers on nodes that have agents."""
+    places = [word for node in nodes for word in ("--node", f"{TOOL} run {node}")]
+    return cluster.start_here([cluster.program("godwit_audit"), *places, "--run", RUN,
+                               *arguments.split()])
+
+
+def succeed(audit: Background, timeout: float) -> None:
+    result = audit.wait(timeout)
+    assert result.status == 0, result.stdout[-3000:] + result.stderr[-1000:]
+
+
+@case(nodes=3, seconds=400)
+def test_between_nodes(cluster: Cluster) -> None:
+    cluster.need_guests()
+    cluster.need_rdma()
+    start_agents(cluster, (1, 2), start_zookeeper(cluster, 3), "audit")
+    before = [cluster.rdma_counter(node, "rcvd_pkts") for node in (1, 2)]
+
+    def carried() -> "list[int]":
+        return [cluster.rdma_counter(node, "rcvd_pkts") - at for node, at in zip((1, 2), before)]
+
+    audit = start_between(cluster, (1, 2), "--processes 4 --operations 40000 "
+                          "--transports verbs,tcp --cuts-per-second 0.3 --limit 150")
+    cluster.wait_until(lambda: min(carried()) > 2000, "the devices are used", timeout=60)
+    for one_way in (False, True):
+        cluster.cut(1, 2, one_way)
+        time.sleep(3)
+        cluster.heal()
+        time.sleep(2)
+    assert audit.running(), "it ended before the cuts of the link did: give it more to do"
+    succeed(audit, 200)
+
+    succeed(start_between(cluster, (1, 2), "--processes 4 --seconds 20 --kills 4 "
+                          "--transports verbs,tcp --cuts-per-second 0.3"), 120)
+    assert min(carried()) > 10_000, f"the devices carried {carried()} packets alone"
+    for node in (1, 2):
+        cluster.check_kernel(node)

@@ -14,7 +14,7 @@ from typing import Any, Optional, Union
 from labtool.client import IDLE_SECONDS, Execution, Lab
 from labtool.frames import RESIZE, SIGNAL, STDOUT, json_frame, number_frame
 from labtool.hosts import Hosts, read
-from labtool.places import HOSTS, STATE, LabError, say
+from labtool.places import HOSTS, PROJECT, STATE, LabError, say
 
 AnyLab = Union[Lab, Hosts]
 
@@ -38,6 +38,7 @@ USAGE = """usage: ./dev lab VERB [arguments]
   use FILE | use guests
                         take your own machines for nodes, over ssh (docs/rdma.md), or guests again
   test [-k WORD] [-l]   run the tests of tests/lab/cases in a lab of their own
+  bench [ARGS]          measure over RDMA beside perftest, in a lab of its own (bench --help)
 
 NODE is 1 or node1. Node N is 10.77.0.N and nodeN to the others; its RDMA device is rxe0.
 The project's folder is at its own path, read-only and up to date; other files are the host's.
@@ -242,12 +243,14 @@ def main(arguments: Optional[list[str]] = None) -> int:
         if verb in ("help", "-h", "--help"):
             print(USAGE, end="")
             return 0
-        if verb not in (*verbs, "kill", "pause", "resume", "test"):
+        if verb not in (*verbs, "kill", "pause", "resume", "test", "bench"):
             raise LabError(f"unknown verb '{verb}'; ./dev lab help")
         lab = open_lab()
         if verb in ("kill", "pause", "resume"):
             lab.ask(verb, node=one_node(verb, rest))
             return 0
+        if verb == "bench":
+            os.execv(PROJECT / "bench" / "lab", ["bench/lab", *rest])
         if verb == "test":
             from labtool import testing
             return testing.main(rest, lab if isinstance(lab, Hosts) else None)

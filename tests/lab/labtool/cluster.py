@@ -23,28 +23,26 @@ def skip(reason: str) -> NoReturn:
 
 
 class Background:
-    """A command that runs in a node while the test goes on."""
+    """A command that runs while the test goes on."""
 
-    def __init__(self, environment: dict[str, str], node: int, command: str) -> None:
-        self.node, self.command = node, command
+    def __init__(self, what: str, command: list[str], environment: dict[str, str]) -> None:
+        self.what = what
         self._process = subprocess.Popen(
-            [sys.executable, str(TOOL), "run", str(node), command], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=environment)
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env=environment)
 
     def wait(self, timeout: float = 60) -> Result:
         try:
             out, err = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            raise LabError(f"node{self.node}: `{self.command}` has no end after {timeout:.0f} s") \
-                from None
+            raise LabError(f"{self.what} has no end after {timeout:.0f} s") from None
         return Result(self._process.returncode, out, err)
 
     def running(self) -> bool:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """Kills the tool, with which the command in the node ends."""
+        """Of a command in a node this kills the tool, with which it ends."""
         self._process.kill()
         self._process.communicate()
 
@@ -84,7 +82,15 @@ class Cluster:
 
     def start(self, node: int, command: str) -> Background:
         """Runs a command in the background; it is killed at the test's end."""
-        started = Background(self.environment, node, command)
+        return self._keep(Background(f"node{node}: `{command}`",
+                                     [sys.executable, str(TOOL), "run", str(node), command],
+                                     self.environment))
+
+    def start_here(self, command: list[str]) -> Background:
+        """The same, beside the test instead of in a node."""
+        return self._keep(Background(f"`{command[0]}`", command, self.environment))
+
+    def _keep(self, started: Background) -> Background:
         self._background.append(started)
         return started
 
