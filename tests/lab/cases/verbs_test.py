@@ -65,3 +65,28 @@ def test_between_two_nodes(cluster: Cluster) -> None:
     after = [cluster.rdma_counter(node, "rcvd_pkts") for node in (1, 2)]
     # 22 MiB in packets of 4 KiB, one way.
     assert after[1] + after[0] > before[0] + before[1] + 5000, (before, after)
+
+
+@case(nodes=1, seconds=120)
+def test_a_user_with_little_locked_memory(cluster: Cluster) -> None:
+    # What a distribution gives a user who is not root: 8 MiB.
+    cluster.need_guests()
+    cluster.need_rdma()
+    cluster.out(1, "chmod 666 /dev/infiniband/*")
+    bench, host = cluster.program("godwit_link_bench"), cluster.address(1)
+
+    def limited(kib: int) -> str:
+        return (f"prlimit --memlock={kib * 1024}:{kib * 1024} setpriv --reuid=65534 --regid=65534 "
+                f"--clear-groups {bench} --host {host}")
+
+    before = cluster.rdma_counter(1, "rcvd_pkts")
+    cluster.start(1, f"{limited(8192)} --serve >/tmp/limited.address")
+    address = cluster.wait_until(lambda: cluster.run(1, "cat /tmp/limited.address").stdout.strip(),
+                                 "the server prints its address")
+    for arguments in ("--size 64 --count 200", "--size 1048576 --count 10 --stream"):
+        printed = cluster.out(1, f"{limited(8192)} --to {address} {arguments}", timeout=60)
+        assert json.loads(printed)["count"] > 0, printed
+    assert cluster.rdma_counter(1, "rcvd_pkts") > before + 2000, "the device carried nothing"
+    refused = cluster.run(1, f"{limited(64)} --serve", timeout=30)
+    assert refused.status == 1, refused
+    assert "ulimit -l" in refused.stderr, refused.stderr
