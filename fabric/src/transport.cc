@@ -32,13 +32,15 @@ Result<TransportKind> parse_transport(std::string_view name) {
               "no transport '" + std::string(name) + "': choose shm, verbs, ucx or tcp");
 }
 
-Result<void> Connection::read_peer_memory(std::uint64_t, std::span<std::byte>) {
+Result<std::unique_ptr<Exposure>> Connection::expose(std::span<std::byte>, Access) {
   return fail(Errc::not_supported);
 }
 
-Result<void> Connection::write_peer_memory(std::uint64_t, std::span<const std::byte>) {
-  return fail(Errc::not_supported);
+void Connection::start(OneSidedCopy& copy) {
+  copy.end(Error{Errc::not_supported, {}, {}});
 }
+
+void Connection::give_up(OneSidedCopy&) noexcept {}
 
 EngineId EngineId::random() {
   EngineId id;

@@ -1,7 +1,7 @@
 // godwit_audit: real processes on two or more nodes send and call each other over every transport
 // while their connections are cut, or while they themselves are killed; then every step that any of
 // them wrote down is checked: nothing lost, nothing doubled, order kept per pair, every word about
-// a call true.
+// a call true. Copies against grants are compared with what was written before.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -74,7 +74,8 @@ godwit::Result<void> Conductor::start(unsigned worker) {
       {"--worker-index", std::to_string(worker), "--actor", std::to_string(actor), "--history",
        nodes_.file(history), "--quota", std::to_string(quota), "--processes",
        std::to_string(options_.processes), "--seed", std::to_string(options_.seed),
-       "--cuts-per-second", std::to_string(options_.cuts_per_second), "--transports",
+       "--cuts-per-second", std::to_string(options_.cuts_per_second), "--copies",
+       std::to_string(options_.copies), "--transports",
        CLI::detail::join(options_.transports, ",")});
   if (!started) return tl::make_unexpected(started.error());
   actors_.push_back({node, history});
@@ -164,7 +165,7 @@ int Conductor::judge() {
     histories.push_back(std::move(*history));
   }
   const Verdict verdict = check(histories);
-  std::uint64_t cuts = 0, complaints = 0;
+  std::uint64_t cuts = 0, complaints = 0, copies = 0, taken_back = 0;
   std::string complaint, over;
   for (const char* transport : {"shm", "verbs", "tcp", "ucx"}) {
     std::uint64_t samples = 0;
@@ -175,6 +176,8 @@ int Conductor::judge() {
     const auto& result = *each->find("result");
     cuts += result.number("cuts");
     complaints += result.number("complaints");
+    copies += result.number("copies");
+    taken_back += result.number("taken_back");
     if (complaint.empty()) complaint = result.text("first");
   }
   const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
@@ -186,6 +189,15 @@ int Conductor::judge() {
               number(verdict.not_executed), number(verdict.unknown));
   std::printf("%llu connections cut, %u processes killed; channels seen over %s\n", number(cuts),
               options_.kills, over.c_str());
+  std::string one_sided;
+  for (const char* transport : {"shm", "verbs"}) {
+    std::uint64_t bytes = 0;
+    for (const CrewWorker* each : workers_)
+      bytes += each->find("result")->number(std::string("one_sided_") + transport);
+    one_sided += ", " + std::to_string(bytes) + " bytes one-sided over " + transport;
+  }
+  std::printf("%llu copies against grants%s; %llu grants taken back\n", number(copies),
+              one_sided.c_str(), number(taken_back));
   for (std::size_t rule = 0; rule < kRules; ++rule) {
     if (verdict.broken[rule] == 0) continue;
     std::printf("BROKEN %-16s %llu\n", std::string(to_string(static_cast<Rule>(rule))).c_str(),
@@ -206,7 +218,9 @@ int Conductor::judge() {
   // An audit of reconnecting in which nothing was cut would prove nothing.
   const bool tried = options_.cuts_per_second <= 0 || cuts > 0;
   if (!tried) std::printf("BROKEN no connection was cut\n");
-  const bool sound = verdict.sound() && complaints == 0 && enough && tried;
+  const bool copied = options_.copies == 0 || copies > 0;
+  if (!copied) std::printf("BROKEN nothing was copied against a grant\n");
+  const bool sound = verdict.sound() && complaints == 0 && enough && tried && copied;
   std::printf("%s\n", sound ? "nothing lost, nothing doubled, order kept"
                             : "the histories break the rules above");
   return sound ? 0 : kExitBroken;
@@ -252,6 +266,10 @@ int parse_and_run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--seconds", options.seconds, "how long a run with --kills lasts")
       ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  app.add_option("--copies", options.copies,
+                 "copies against grants for each thousand operations, each checked")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   app.add_option("--transports", options.transports, "what the processes may use")
       ->delimiter(',')

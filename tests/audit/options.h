@@ -16,6 +16,7 @@ struct Options {
   unsigned processes = 8;
   std::uint64_t seed = 1;
   double cuts_per_second = 4;  // of each worker
+  unsigned copies = 2;         // against grants, for each thousand operations
   unsigned kills = 0;          // kill -9 of workers; then the run lasts `seconds`
   double seconds = 10;
   unsigned limit = 1200;  // seconds after which a run that does not end is a failure

@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "endpoints/own_counters.h"
 #include "godwit/godwit.h"
+#include "grants.h"
 #include "history.h"
 #include "local_cluster/worker_line.h"
 
@@ -45,6 +47,13 @@ struct Operation {
   std::uint64_t check;  // of the fields above and the size
 };
 static_assert(sizeof(Operation) == 32);
+
+/// A reply: the operation again, and the grant that its caller has now.
+struct Answer {
+  Operation operation;
+  GrantAudit::Offer offer;
+};
+static_assert(sizeof(Answer) == 72);
 
 std::uint64_t checksum(const Operation& operation, std::size_t size) {
   std::uint64_t sum = operation.number * kSaltCheck ^ operation.call << 17 ^ size;
@@ -84,7 +93,9 @@ class Worker {
   Worker(const Options& options, HistoryWriter history)
       : options_(options),
         history_(std::move(history)),
-        random_(options.seed * 1000003 + options.actor) {
+        random_(options.seed * 1000003 + options.actor),
+        grants_(options.seed * 7919 + options.actor,
+                [this](const std::string& what) { complain(what); }) {
     for (const std::string& name : options.transports) {
       transports_.push_back(need(godwit::fabric::parse_transport(name), "--transports"));
     }
@@ -102,6 +113,7 @@ class Worker {
   void on_refused(Peer& peer, const godwit::Error& error);
   unsigned take(const godwit::Wait& wait);
   void execute(Message message);
+  void answer(godwit::Request request, const Operation& operation);
   void answer_held(bool all);
   void cut_now_and_then();
   void obey();
@@ -131,6 +143,7 @@ class Worker {
   const Options& options_;
   HistoryWriter history_;
   std::mt19937_64 random_;
+  GrantAudit grants_;
   std::vector<TransportKind> transports_;
   std::unique_ptr<godwit::Process> process_;
   godwit::Endpoint me_;
@@ -248,6 +261,7 @@ void Worker::on_refused(Peer& peer, const godwit::Error& error) {
   }
   if (error.code != Errc::endpoint_died) return complain("refused: " + error.to_string());
   told_of_death(error);
+  grants_.forget(peer.worker);
   peer.former = peer.remote->id();
   peer.remote.reset();
 }
@@ -266,11 +280,12 @@ void Worker::finish(Peer& peer, std::uint64_t call, const godwit::Result<Message
   }
   record(Stream::ok, peer.worker, call);
   Operation echoed{};
-  if (reply->payload().size() != sizeof echoed) return complain("a reply of another size");
+  if (reply->payload().size() != sizeof(Answer)) return complain("a reply of another size");
   std::memcpy(&echoed, reply->payload().data(), sizeof echoed);
   if (echoed.call != call || echoed.actor != options_.actor || echoed.target != peer.worker) {
-    complain("the reply of another call");
+    return complain("the reply of another call");
   }
+  grants_.on_offer(peer.worker, reply->payload().subspan(sizeof echoed));
 }
 
 unsigned Worker::send_to(Peer& peer) {
@@ -280,6 +295,7 @@ unsigned Worker::send_to(Peer& peer) {
     if (!peer.next) choose(peer);
     if (!issue(peer)) break;
     ++done;
+    if (pick(1000) < options_.copies) grants_.copy(me_, peer.worker);
   }
   return done;
 }
@@ -313,7 +329,12 @@ void Worker::execute(Message message) {
     held_.push_back({std::move(request), operation});
     return;
   }
-  need(me_.reply(std::move(request), std::as_bytes(std::span(&operation, 1))), "reply");
+  answer(std::move(request), operation);
+}
+
+void Worker::answer(godwit::Request request, const Operation& operation) {
+  const Answer answer{operation, grants_.offer_to(me_, request.source())};
+  need(me_.reply(std::move(request), std::as_bytes(std::span(&answer, 1))), "reply");
 }
 
 void Worker::answer_held(bool all) {
@@ -321,7 +342,7 @@ void Worker::answer_held(bool all) {
     std::swap(held_[pick(held_.size())], held_.back());
     Held held = std::move(held_.back());
     held_.pop_back();
-    need(me_.reply(std::move(held.request), std::as_bytes(std::span(&held.operation, 1))), "reply");
+    answer(std::move(held.request), held.operation);
   }
 }
 
@@ -373,6 +394,14 @@ void Worker::say_progress() {
 void Worker::say_result() {
   WorkerLine line("result");
   line.with("accepted", accepted_).with("executed", executed_).with("cuts", cuts_);
+  line.with("copies", grants_.copies()).with("taken_back", grants_.taken_back());
+  using PerTransport = godwit::EngineCounters::PerTransport;
+  for (const auto kind : {TransportKind::shm, TransportKind::verbs}) {
+    const std::string& folder = options_.runtime_directory;
+    line.with("one_sided_" + std::string(to_string(kind)),
+              godwit::own_counter(folder, kind, &PerTransport::bytes_fetched) +
+                  godwit::own_counter(folder, kind, &PerTransport::bytes_written));
+  }
   line.with("complaints", complaints_).with("first", first_complaint_);
   for (const auto kind :
        {TransportKind::shm, TransportKind::verbs, TransportKind::tcp, TransportKind::ucx}) {
@@ -393,6 +422,7 @@ int Worker::run() {
     ++turn;
     done += take(0ms);
     answer_held(done == 0);
+    grants_.tend(me_);
     cut_now_and_then();
     say_progress();
     if (done == 0)

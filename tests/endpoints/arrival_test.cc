@@ -1,5 +1,6 @@
 // An endpoint at its new place before its gate opens: its peers are attached to it already, and
 // nothing that they send is taken, lost or doubled, whichever place goes on.
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <optional>
@@ -20,6 +21,7 @@ class ArrivalTest : public RelocationTest {
     old_ = std::jthread([this] {
       auto server = process_->bind("demo/server", kLong);
       ASSERT_TRUE(server) << server.error().to_string();
+      grant_ = *server->grant(std::span(memory_), {Rights::read_write, {}});
       bound_.set_value();
       ASSERT_TRUE(server->receive(kLong));
       std::string image;
@@ -85,6 +87,8 @@ class ArrivalTest : public RelocationTest {
     ASSERT_TRUE(attached_);
   }
 
+  std::vector<std::byte> memory_ = std::vector<std::byte>(16 << 20);  // at either place
+  GrantRef grant_;
   std::promise<void> bound_;
   std::promise<std::string> image_;
   std::string moved_;
@@ -171,6 +175,83 @@ TEST_P(ArrivalTest, AnArrivalThatIsGivenUpCostsNothing) {
   fresh_.join();
   resumed_.set_value(true);
   EXPECT_TRUE(process_->run_until([&] { return answered; }, kLong));
+}
+
+TEST_P(ArrivalTest, CopiesWaitForTheGrant) {
+  auto peer = process_->bind("demo/peer");
+  ASSERT_TRUE(peer);
+  Remote to;
+  start_old_place(*peer, to);
+  std::atomic<bool> over{false};
+  fresh_ = std::jthread([&] {
+    auto server = Relocation::install(*process_, moved_);
+    ASSERT_TRUE(server) << server.error().to_string();
+    ASSERT_TRUE(server->regrant(grant_, memory_));
+    Relocation::receive_peers(*server);
+    // Long enough for whatever the peer asks in the session to have been answered.
+    for (int quiet = 0; quiet < 50;) {
+      ASSERT_FALSE(server->receive(1ms));
+      quiet += Relocation::attached_peers(*server) == 1;
+    }
+    EXPECT_EQ(Relocation::busy(*server), "");
+    EXPECT_EQ(std::count(memory_.begin(), memory_.end(), std::byte{0}),
+              static_cast<std::ptrdiff_t>(memory_.size()));
+    arrive(*server);
+    while (!over) (void)server->receive(1ms);
+  });
+  std::vector<std::byte> out(memory_.size(), std::byte{7});
+  auto copied = peer->copy_to(grant_, 0, out, kLong);
+  EXPECT_TRUE(copied) << copied.error().to_string();
+  EXPECT_TRUE(memory_ == out);
+  resumed_.set_value(false);
+  over = true;
+}
+
+// The peer hears of the grant in the middle of a copy that has begun since. It asks again for what
+// was dropped at the gate, and this was not.
+TEST_P(ArrivalTest, ACopyThatHasBegunGoesOnWhenThePeerHearsOfTheGrant) {
+  auto peer = process_->bind("demo/peer");
+  ASSERT_TRUE(peer);
+  Remote to;
+  start_old_place(*peer, to);
+  std::atomic<bool> opened{false}, copied{false}, over{false};
+  fresh_ = std::jthread([&] {
+    auto server = Relocation::install(*process_, moved_);
+    ASSERT_TRUE(server) << server.error().to_string();
+    ASSERT_TRUE(server->regrant(grant_, memory_));
+    Relocation::receive_peers(*server);
+    // With the request here it is not told at once.
+    for (int quiet = 0; quiet < 50;) {
+      ASSERT_FALSE(server->receive(1ms));
+      quiet += Relocation::attached_peers(*server) == 1;
+    }
+    attached_ = true;
+    // The peer is to hear of it from here, before the directory knows.
+    const std::uint32_t epoch = Relocation::epoch(*server) + 1;
+    Relocation::open(*server, epoch);
+    opened = true;
+    while (!copied) process_->progress();
+    EXPECT_TRUE(process_->run_until([&] { return Relocation::busy(*server).empty(); }, 5s))
+        << "a copy that nobody ends: " << Relocation::busy(*server);
+    directory_->moved(server->id(), epoch, *Relocation::engine_address(*process_));
+    auto request = server->receive_request(kLong);
+    ASSERT_TRUE(request) << request.error().to_string();
+    EXPECT_TRUE(server->reply(std::move(*request), Bytes{}));
+    while (!over) (void)server->receive(1ms);
+  });
+  std::atomic<int> answers{0};
+  ASSERT_TRUE(peer->call_async(
+      to, Bytes{}, [&](Result<Message> reply) { answers += reply.has_value(); }, kLong));
+  let_it_attach(*peer);
+  while (!opened) std::this_thread::yield();
+  std::vector<std::byte> out(memory_.size(), std::byte{7});
+  auto done = peer->copy_to(grant_, 0, out, kLong);
+  EXPECT_TRUE(done) << done.error().to_string();
+  EXPECT_TRUE(memory_ == out);
+  copied = true;
+  while (answers == 0) keep_going(*peer);
+  resumed_.set_value(false);
+  over = true;
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, ArrivalTest,

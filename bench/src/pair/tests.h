@@ -34,6 +34,9 @@ void call_server(Side& side);
 /// Reads a granted piece of the server's memory; an operation is one copy of `size` bytes.
 Timing copy_client(Side& side);
 void copy_server(Side& side);
+/// The same, writing.
+Timing copy_to_client(Side& side);
+void copy_to_server(Side& side);
 
 /// Finds the server by name when the process knows it already.
 Timing lookup_client(Side& side);

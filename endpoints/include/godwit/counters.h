@@ -50,6 +50,7 @@ struct alignas(64) EngineCounters {
   struct PerTransport {
     Counter connections;  // now
     Counter frames_sent, frames_received, bytes_sent, bytes_received;
+    Counter bytes_fetched, bytes_written;  // one-sided, of copies by this engine
   };
   std::array<PerTransport, 6> transport;  // index: fabric::TransportKind
 };
@@ -57,7 +58,7 @@ struct alignas(64) EngineCounters {
 /// The whole file.
 struct CountersPage {
   static constexpr std::uint64_t kMagic = 0x31534E5443445747u;  // "GWDCTNS1"
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
   static constexpr std::uint32_t kEngines = 64;
 
   std::uint64_t magic = kMagic;

@@ -17,6 +17,7 @@
 #include "godwit/error.h"
 #include "godwit/fabric/buffer.h"
 #include "godwit/fabric/transport.h"
+#include "godwit/fabric/ucx_options.h"
 #include "godwit/resolver.h"
 #include "godwit/wait.h"
 
@@ -44,6 +45,9 @@ struct ProcessOptions {
   std::size_t arena_capacity = std::size_t{256} << 20;  // address space per engine, see docs
   std::string program;  // shown by `godwit`; empty: the process's name
   ReturnPace return_pace;
+  /// What the ucx transport runs over, if it is among `transports`: by itself RDMA where the node's
+  /// address is one of an RDMA device, else TCP (docs/ucx.md).
+  fabric::UcxOptions ucx;
 };
 
 class Process {

@@ -96,6 +96,7 @@ struct Channel {
   bool all_received = false;    // when it died: nothing that was sent was still unacknowledged
   std::uint32_t executing = 0;  // requests that the application has and did not answer
   std::uint32_t copies = 0;     // one-sided copies that use this channel
+  std::uint32_t orphans = 0;    // leases of the peer's whose end it must still confirm
   std::uint32_t watchers = 0;   // waits for this very peer
 
   /// How the peer's frames name this channel: its index, and enough of the serial that a frame
@@ -121,10 +122,10 @@ struct Channel {
   bool has_unsent() const noexcept { return out[0].unsent != nullptr || out[1].unsent != nullptr; }
   /// Whether somebody waits for the peer: then a lost connection is worth a reconnect now.
   bool wanted() const noexcept {
-    return !dead &&
-           (redirect || calls_waiting != 0 || copies != 0 || watchers != 0 || notify_waiting != 0 ||
-            notify_flying != 0 || !core.out(channel::Stream::messages).empty() ||
-            !core.out(channel::Stream::replies).empty());
+    return !dead && (redirect || calls_waiting != 0 || copies != 0 || orphans != 0 ||
+                     watchers != 0 || notify_waiting != 0 || notify_flying != 0 ||
+                     !core.out(channel::Stream::messages).empty() ||
+                     !core.out(channel::Stream::replies).empty());
   }
 };
 

@@ -20,6 +20,7 @@ Result<std::shared_ptr<Engine>> Engine::create(std::shared_ptr<Resolver> resolve
   fabric.force = options.force_transport;
   fabric.arena_capacity = options.arena_capacity;
   fabric.spin = options.spin;
+  fabric.ucx = options.ucx;
   auto made = fabric::Fabric::create(std::move(fabric), *engine);
   if (!made) return tl::make_unexpected(made.error());
   engine->fabric_ = std::move(*made);
@@ -187,6 +188,8 @@ void Engine::update_counters() {
     sums[kind].frames_received += from.frames_received;
     sums[kind].bytes_sent += from.bytes_sent;
     sums[kind].bytes_received += from.bytes_received;
+    sums[kind].bytes_fetched += from.bytes_fetched;
+    sums[kind].bytes_written += from.bytes_written;
   }
   for (std::size_t kind = 0; kind < sums.size(); ++kind) {
     EngineCounters::PerTransport& to = counters_->transport[kind];
@@ -195,6 +198,8 @@ void Engine::update_counters() {
     to.frames_received.set(closed_sums_[kind].frames_received + sums[kind].frames_received);
     to.bytes_sent.set(closed_sums_[kind].bytes_sent + sums[kind].bytes_sent);
     to.bytes_received.set(closed_sums_[kind].bytes_received + sums[kind].bytes_received);
+    to.bytes_fetched.set(closed_sums_[kind].bytes_fetched + sums[kind].bytes_fetched);
+    to.bytes_written.set(closed_sums_[kind].bytes_written + sums[kind].bytes_written);
   }
 }
 

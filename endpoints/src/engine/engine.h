@@ -9,8 +9,12 @@
 //   engine_sessions.cc   channels: attaching, probing, the peer's death
 //   engine_messages.cc   send, receive, acknowledgements, notifications
 //   engine_calls.cc      calls and replies
-//   engine_copies.cc     grants and one-sided copies
-//   engine_moves.cc      an endpoint's gate, its image, and its life at a new place
+//   engine_grants.cc     grants, and copies at the owner of the memory
+//   engine_copies.cc     copies at their requester
+//   engine_third_party.cc  copies between two other endpoints
+//   engine_copy_frames.cc  the frames of copies, at both ends
+//   engine_moves.cc      an endpoint's gate, and its life at a new place
+//   engine_image.cc      an endpoint's image, as it moves
 //
 // Everything belongs to the thread that made the engine, except post(), wake() and reply().
 #pragma once
@@ -169,7 +173,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   /// Any thread.
   Result<void> reply(Request request, Bytes payload, fabric::Buffer buffer, Errc status);
 
-  // --- grants (engine_copies.cc) -----------------------------------------------------------------
+  // --- grants (engine_grants.cc, engine_copies.cc) -----------------------------------------------
 
   Result<GrantRef> grant(std::uint32_t endpoint, std::span<std::byte> memory, Rights rights,
                          std::optional<EndpointId> peer);
@@ -182,7 +186,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
 
   Result<void> regrant(std::uint32_t endpoint, const GrantRef& grant, std::span<std::byte> memory);
 
-  // --- moves (engine_moves.cc); see godwit/relocation.h ------------------------------------------
+  // --- moves (engine_moves.cc, engine_image.cc); see godwit/relocation.h -------------------------
 
   void at_rest(std::uint32_t endpoint, std::function<bool()> interlude);
   void shut(std::uint32_t endpoint);
@@ -293,10 +297,9 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void on_probe(Channel& channel, const wire::Header& header);
   void on_report(Channel& channel, const wire::Header& header, const wire::Attach& attach);
   void start_session(Channel& channel, fabric::Connection& connection);
-  void apply(Channel& channel, const channel::ChannelCore::Effect& effect);
+  void apply(Channel& channel, const channel::ChannelCore::Effect& effect, bool in_new_session);
   void refuse(fabric::Connection& connection, const wire::Attach& attach,
               wire::RefusedReason reason, std::uint32_t session);
-  void leave_connection(Channel& channel, const fabric::Connection& next);
   void detach(Channel& channel);
   void fail_channel(Channel& channel, Error error);
   void on_timer(Channel& channel, Clock::time_point now);
@@ -356,29 +359,78 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   Result<void> reply_here(std::uint32_t channel, std::uint32_t serial, std::uint32_t number,
                           fabric::FramePtr frame, Errc status);
 
-  // engine_copies.cc
-  Result<void> run_copy(Copy& copy, const Wait& wait);
-  void start_copy(Channel& channel, Copy& copy);
-  void restart_copies(Channel& channel);
-  void fail_copies(Channel& channel, const Error& error);
-  void finish_copy(Copy& copy, Result<void> result);
-  void run_copies();
-  void advance_copy(Copy& copy);
+  // engine_grants.cc
+  bool lease_out(Transfer& transfer);
+  void recall(LocalEndpoint& local);
+  void cut_lease(Transfer& transfer);
+  void cut_stream(Transfer& transfer);
+  bool is_open_to_peers(const LocalEndpoint& local) const;
+  bool is_landing_on(const Transfer& transfer);
+  void begin_transfer(Transfer& transfer);
+  void hasten(Transfer& transfer);
+  void drop(Transfer& transfer);
+  void drop_transfers(Channel& channel);
+  void suspend_transfers(Channel& channel);
   void advance_transfer(Transfer& transfer);
   void on_copy_request(Channel& channel, const wire::Header& header,
                        const wire::CopyRequest& request);
-  void on_copy_answer(Channel& channel, const wire::Header& header, const wire::CopyAnswer& answer);
-  void on_copy_data(Channel& channel, const fabric::FrameHeader& frame, const wire::Header& header,
-                    std::span<const std::byte> payload);
-  void start_push(Channel& channel, std::uint32_t token, const std::shared_ptr<Grant>& grant,
-                  const wire::CopyRequest& request);
   void on_copy_end(Channel& channel, const wire::Header& header);
   void answer_copy(Channel& channel, std::uint32_t token, Errc status, std::uint64_t value,
                    bool final);
-  void end_transfers(Channel& channel);
-  std::byte* copy_destination(Channel& channel, const wire::Header& header, std::uint32_t length);
+
+  // engine_copies.cc
+  Result<void> run_copy(Copy& copy, const Wait& wait);
+  void start_copy(Channel& channel, Copy& copy);
+  void restart_copies(Channel& channel, bool in_new_session);
+  void fail_copies(Channel& channel, const Error& error);
+  void finish_copy(Copy& copy, Result<void> result);
+  void run_copies();
+  void conclude(Copy& copy);
+  void advance_copy(Copy& copy);
+  void request_copy(Copy& copy);
+  void advance_leased(Copy& copy, const std::optional<Error>& error);
+  void on_copy_lease(Channel& channel, const wire::Header& header, const wire::CopyLease& lease);
+  void on_copy_recall(Channel& channel, const wire::Header& header);
+  void on_copy_answer(Channel& channel, const wire::Header& header, const wire::CopyAnswer& answer);
+
+  // engine_third_party.cc
+  Result<void> push(const Remote& source, const GrantRef& from, std::uint64_t from_offset,
+                    EndpointId target, std::uint64_t key, std::uint64_t length, const Wait& wait);
+  void give_back(const Remote& owner, std::uint64_t key);
+  void delegate(Channel& channel, std::uint32_t token, const Grant& from, Rights rights,
+                const wire::CopyRequest& request);
+  void end_parts(Channel& channel);
+  std::shared_ptr<Grant> memory_of(const LocalEndpoint& local, const std::shared_ptr<Grant>& grant,
+                                   std::uint64_t& offset, std::uint64_t length) const;
+  void start_push(Channel& channel, std::uint32_t token, const std::shared_ptr<Grant>& grant,
+                  std::uint64_t offset, const wire::CopyRequest& request);
+  void cancel_pushes(const Channel& channel, std::optional<std::uint32_t> token = {});
+
+  // engine_copy_frames.cc
+  void on_copy_data(Channel& channel, const fabric::FrameHeader& frame, const wire::Header& header,
+                    std::span<const std::byte> payload);
+  fabric::Buffer place_data(fabric::Connection& connection, const wire::Header& header,
+                            std::uint32_t length);
+  struct CopyPlace {
+    std::byte* at = nullptr;
+    std::uint32_t* in_flight = nullptr;  // of the copy or transfer
+  };
+  CopyPlace copy_place(Channel& channel, const wire::Header& header, std::uint32_t length);
+  void leave_behind(fabric::Connection* connection, const Channel& channel);
   bool post_data(Channel& channel, std::uint32_t token, std::uint64_t offset,
                  std::span<const std::byte> bytes, std::uint8_t flags, std::uint32_t* in_flight);
+  void stream_copy(Copy& copy);
+  void say_of_copy(Channel& channel, wire::Type type, std::uint32_t token,
+                   std::span<const std::byte> payload = {});
+  template <typename T>
+  void say_of_copy(Channel& channel, wire::Type type, std::uint32_t token, const T& payload) {
+    say_of_copy(channel, type, token, std::as_bytes(std::span(&payload, 1)));
+  }
+  bool owes_words(const Channel& channel) const;
+  void say_unsaid();
+
+  static constexpr std::uint32_t kCopyChunk = 256 << 10;  // bytes per streamed frame
+  static constexpr std::uint32_t kCopyFrames = 16;        // streamed frames that wait to be sent
 
   // Empty polls between two looks at the clock. Who does not spin sleeps after the first.
   static constexpr unsigned kQuietRound = 64;
@@ -429,6 +481,14 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   std::deque<std::pair<PendingCall*, Result<Message>>> completions_;  // asynchronous ones
   std::vector<Copy*> copies_;                         // this engine is the requester
   std::vector<std::unique_ptr<Transfer>> transfers_;  // this engine is the owner
+  std::vector<std::shared_ptr<Push>> pushes_;         // of copies_, those for third parties
+  std::vector<std::unique_ptr<Copy>> errands_;        // of copies_, those that nobody waits for
+  struct Unsaid {
+    std::uint32_t channel, serial, session;
+    wire::Header header;
+    std::vector<std::byte> payload;
+  };
+  std::vector<Unsaid> unsaid_;  // of copies, for want of room in the connection
   std::uint32_t next_token_ = 1;
 
   Clock::time_point last_descriptors_{};
@@ -448,7 +508,8 @@ inline unsigned Engine::progress() {
   }
   if (!pump_.empty()) [[unlikely]]
     run_pump();
-  if (!copies_.empty() || !transfers_.empty()) [[unlikely]]
+  if (!copies_.empty() || !transfers_.empty() || !pushes_.empty() || !errands_.empty() ||
+      !unsaid_.empty()) [[unlikely]]
     run_copies();
   if (!completions_.empty()) [[unlikely]] {
     run_completions();

@@ -121,7 +121,13 @@ Result<void> Engine::unbind(std::uint32_t index, bool wait_for_directory) {
   LocalEndpoint& local = *endpoints_[index];
   if (!local.open) return fail(Errc::closed);
   local.open = false;  // nothing new, and no channel is freed behind our back
+  for (auto& [key, grant] : local.grants) grant->revoked = true;
+  recall(local);
+  for (const auto& push : std::vector<std::shared_ptr<Push>>(pushes_)) {
+    if (push->owner == &local) finish_copy(push->copy, fail(Errc::closed));
+  }
   linger(local);
+  if (is_open_to_peers(local)) (void)run_until([&] { return !is_open_to_peers(local); }, kLinger);
   // One that has left may have come back as another.
   if (const auto known = by_id_.find(local.id); known->second == &local) by_id_.erase(known);
   std::vector<Channel*> channels;
@@ -140,7 +146,6 @@ Result<void> Engine::unbind(std::uint32_t index, bool wait_for_directory) {
   }
   for (const auto& [connection, link] : connections_) connection->flush();
   // Copies in flight still read granted memory; its owner is told when that is over.
-  for (auto& [key, grant] : local.grants) grant->revoked = true;
   const auto users_gone = [&] {
     return std::all_of(local.grants.begin(), local.grants.end(),
                        [](const auto& entry) { return entry.second->users == 0; });

@@ -124,6 +124,8 @@ void Engine::on_closed(fabric::Connection& connection, const Error& reason) {
   closed_sums_[kind].frames_received += connection.counters().frames_received;
   closed_sums_[kind].bytes_sent += connection.counters().bytes_sent;
   closed_sums_[kind].bytes_received += connection.counters().bytes_received;
+  closed_sums_[kind].bytes_fetched += connection.counters().bytes_fetched;
+  closed_sums_[kind].bytes_written += connection.counters().bytes_written;
   if (known == connections_.end()) return;  // a peer whose handshake failed
   PeerLink& link = *known->second;
   connections_.erase(known);

@@ -78,6 +78,14 @@ void Engine::on_frame(fabric::Connection& connection, const fabric::FrameHeader&
     case wire::Type::copy_end:
       on_copy_end(*channel, header);
       return;
+    case wire::Type::copy_lease: {
+      wire::CopyLease lease;
+      if (wire::decode(payload, lease)) on_copy_lease(*channel, header, lease);
+      return;
+    }
+    case wire::Type::copy_recall:
+      on_copy_recall(*channel, header);
+      return;
     default:
       // A peer of this version sends no other type: its bytes cannot be trusted any more.
       connection.close(Error{Errc::protocol_error, "a channel frame of unknown type", {}});
@@ -88,11 +96,7 @@ void Engine::on_frame(fabric::Connection& connection, const fabric::FrameHeader&
 fabric::Buffer Engine::place(fabric::Connection& connection, const fabric::FrameHeader& frame) {
   const wire::Header header = wire::header_of(frame);
   if (header.type == wire::Type::copy_data) {
-    Channel* channel = named_by(header.channel);
-    if (channel == nullptr || channel->connection != &connection) return {};
-    std::byte* destination = copy_destination(*channel, header, frame.length);
-    if (destination == nullptr) return {};
-    return fabric::Buffer::unowned(destination, frame.length);
+    return place_data(connection, header, frame.length);
   }
   fabric::Buffer buffer = fabric_->arena().allocate(frame.length);
   if (!buffer.empty()) return buffer;
@@ -193,7 +197,7 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
   switch (effect.verdict) {
     case AttachVerdict::accept: {
       join(channel, *connections_.at(&connection));
-      leave_connection(channel, connection);
+      drop_transfers(channel);
       channel.connection = &connection;
       wire::Header header;
       header.type = wire::Type::attach_answer;
@@ -201,7 +205,7 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
       post_control(connection, header,
                    wire::to_wire(channel.core.report(channel.wire_index()), channel.local->id,
                                  channel.remote));
-      apply(channel, effect);
+      apply(channel, effect, true);
       return;
     }
     case AttachVerdict::ignore:
@@ -235,8 +239,8 @@ void Engine::on_attach_answer(fabric::Connection& connection, const wire::Header
   }
   const ChannelCore::Effect effect = channel->core.on_attach_answer(wire::from_wire(attach));
   if (effect.verdict == AttachVerdict::accept) {
-    end_transfers(*channel);
-    apply(*channel, effect);
+    drop_transfers(*channel);
+    apply(*channel, effect, true);
   } else if (effect.verdict == AttachVerdict::stale_epoch) {
     detach(*channel);
     locate(*channel);
@@ -273,7 +277,7 @@ void Engine::on_refused(fabric::Connection& connection, const wire::Header& head
 }
 
 /// A session has begun, or the peer told what it lacks: the queues follow the windows.
-void Engine::apply(Channel& channel, const ChannelCore::Effect& effect) {
+void Engine::apply(Channel& channel, const ChannelCore::Effect& effect, bool in_new_session) {
   for (int stream = 0; stream < 2; ++stream) {
     Channel::Outgoing& out = channel.out[static_cast<std::size_t>(stream)];
     for (std::uint32_t i = 0; i < effect.freed[stream]; ++i) out.retained.pop();
@@ -291,30 +295,16 @@ void Engine::apply(Channel& channel, const ChannelCore::Effect& effect) {
   if (!channel.replies_waiting.empty() && !channel.parked) send_waiting_replies(channel);
   const bool notifies = channel.notify_waiting != 0 && !channel.parked;
   if (channel.notify_flying != 0 || notifies) send_notification(channel);
-  if (channel.copies != 0) restart_copies(channel);
+  if (channel.copies != 0) restart_copies(channel, in_new_session);
   if (channel.has_unsent()) want_pump(channel);
   if (channel.wanted()) set_timer(channel, Clock::now() + kProbeInterval);
-}
-
-/// The peer has begun a session, maybe on another connection than that of the last one.
-void Engine::leave_connection(Channel& channel, const fabric::Connection& next) {
-  const bool transfers = std::any_of(transfers_.begin(), transfers_.end(), [&](const auto& each) {
-    return each->channel == &channel && !each->lease;
-  });
-  if (channel.connection != nullptr && channel.connection != &next &&
-      (channel.copies != 0 || transfers)) {
-    // It may be about to write the bytes of a copy into the user's memory, which is the user's
-    // again as soon as the copy has ended in the new session.
-    channel.connection->close(Error{Errc::connection_lost, "its copies go on elsewhere", {}});
-  }
-  end_transfers(channel);
 }
 
 void Engine::detach(Channel& channel) {
   channel.connection = nullptr;
   channel.core.on_detached();
   channel.grant_untold = false;
-  end_transfers(channel);
+  suspend_transfers(channel);
 }
 
 /// What stands in the way of a peer that does not answer, for the error of whoever gave up; empty
@@ -419,7 +409,7 @@ void Engine::on_report(Channel& channel, const wire::Header& header, const wire:
   }
   const ChannelCore::Effect effect = channel.core.on_report(state);
   if (effect.verdict == AttachVerdict::accept) {
-    apply(channel, effect);
+    apply(channel, effect, false);
   } else if (effect.verdict == AttachVerdict::invalid) {
     channel.connection->close(
         Error{Errc::protocol_error, "a report that contradicts the channel", {}});
@@ -434,7 +424,8 @@ void Engine::fail_channel(Channel& channel, Error error) {
   channel.connection = nullptr;
   channel.all_received = channel.all_acknowledged();
   channel.core.on_detached();
-  end_transfers(channel);
+  drop_transfers(channel);
+  end_parts(channel);
   fail_copies(channel, error);
   if (channel.calls != nullptr) {
     const channel::SendWindow& window = channel.core.out(Stream::messages);

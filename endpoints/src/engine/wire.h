@@ -36,6 +36,8 @@ enum class Type : std::uint8_t {
   copy_answer = 14,   // payload: CopyAnswer
   copy_data = 15,     // payload: bytes; acks hold the offset
   copy_end = 16,      // the requester no longer touches the owner's memory
+  copy_lease = 17,    // payload: CopyLease; only with the feature
+  copy_recall = 18,   // the owner wants the lease back: end it, and ask again
 };
 
 enum Flags : std::uint8_t {
@@ -114,10 +116,11 @@ static_assert(sizeof(Refused) == 32);
 enum class CopyOperation : std::uint32_t {
   read = 1,        // owner: stream the bytes to me
   write = 2,       // owner: make ready, I stream the bytes to you
-  lease_read = 3,  // owner: let me read your memory myself (shm)
+  lease_read = 3,  // owner: let me read your memory myself; only with the feature
   lease_write = 4,
-  delegate = 5,  // owner: make a grant of this range for `third`
-  push = 6,      // owner: copy this range into the grant `third_*`
+  delegate = 5,   // owner: make a grant of this range for `third`, with the key `third_key`
+  push = 6,       // owner: copy this range into the grant `third_*`
+  give_back = 7,  // owner: the grant that you made for a third party is not needed any more
 };
 
 struct CopyRequest {
@@ -134,11 +137,21 @@ struct CopyRequest {
 static_assert(sizeof(CopyRequest) == 64);
 
 struct CopyAnswer {
-  std::uint64_t value;   // lease_*: the address; delegate: the new grant's key
+  std::uint64_t value;   // delegate: the new grant's key
   std::uint32_t status;  // Errc, 0: ok
-  std::uint32_t final;   // 1: the copy is over; 0: go on (lease granted, ready to be written)
+  std::uint32_t final;   // 1: the copy is over; 0: go on (ready to be written)
 };
 static_assert(sizeof(CopyAnswer) == 16);
+
+/// What the requester may touch by itself. It says when it does not any more (copy_end), and asks
+/// again for what is missing.
+struct CopyLease {
+  std::uint64_t address;
+  std::uint64_t length;  // of the first bytes that were asked for; 0: none, they must be streamed
+  std::uint32_t key;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(CopyLease) == 24);
 
 template <typename T>
 bool decode(std::span<const std::byte> payload, T& out) noexcept {

@@ -43,12 +43,18 @@ struct Reference {
 struct Segment {
   alignas(128) std::atomic<std::uint64_t> consumed;  // bytes its owner has read of the peer's ring
   alignas(128) std::atomic<std::uint32_t> blocked;   // its owner waits for room in its ring
+  // One-sided copies. Each looks at the other's word after it has written its own, so that never
+  // both go on.
+  std::atomic<std::uint32_t> copying;  // its owner is in the peer's memory
+  std::atomic<std::uint32_t> shut;     // exposures with keys up to this one are closed
   alignas(128) std::byte ring[1];
 
   static constexpr std::size_t bytes_for(std::uint32_t capacity) {
     return offsetof(Segment, ring) + capacity;
   }
 };
+
+static_assert(offsetof(Segment, ring) == 256);  // as in earlier builds
 
 constexpr std::uint64_t record_size(std::size_t payload) {
   return (sizeof(FrameHeader) + payload + kLine - 1) / kLine * kLine;

@@ -24,10 +24,6 @@ struct Setup {
   std::uint64_t arena_capacity;
 };
 
-Segment* as_segment(const Mapping& mapping) {
-  return reinterpret_cast<Segment*>(mapping.base());
-}
-
 }  // namespace
 
 ShmConnection::ShmConnection(ShmTransport& transport, Descriptor socket, Handshake handshake,
@@ -145,7 +141,7 @@ Result<void> ShmConnection::send_setup() {
   const std::uint32_t capacity = transport_.ring_capacity();
   auto segment = Mapping::create("godwit-ring", Segment::bytes_for(capacity), segment_fd_);
   if (!segment) return tl::make_unexpected(segment.error());
-  segment_ = std::move(*segment);
+  segments_->own_memory = std::move(*segment);
 
   const TransportContext& context = transport_.context();
   const Setup setup{capacity, transport_.barriers() ? 1u : 0u, context.arena.capacity()};
@@ -191,11 +187,11 @@ Result<void> ShmConnection::take_setup(std::span<const std::byte> body,
   auto arena = Mapping::of_peer(descriptors[2].get(), setup.arena_capacity);
   if (!arena) return tl::make_unexpected(arena.error());
 
-  peer_segment_ = std::move(*segment);
+  segments_->peer_memory = std::move(*segment);
   peer_page_ = std::move(*page);
   peer_arena_ = new PeerArena(std::move(*arena), socket_, transport_.context().poller.wake_fd());
-  writer_ = RingWriter(as_segment(segment_), as_segment(peer_segment_), transport_.ring_capacity());
-  reader_ = RingReader(as_segment(segment_), as_segment(peer_segment_), capacity);
+  writer_ = RingWriter(segments_->own(), segments_->peer(), transport_.ring_capacity());
+  reader_ = RingReader(segments_->own(), segments_->peer(), capacity);
   waker_ = Waker(reinterpret_cast<const EnginePage*>(peer_page_.base()), std::move(descriptors[3]),
                  !(transport_.barriers() && setup.barriers == 1));
   become_established();
@@ -264,7 +260,7 @@ SendStatus ShmConnection::write_frame(const FrameHeader& header, std::span<const
 
 SendStatus ShmConnection::blocked() noexcept {
   blocked_ = true;
-  as_segment(segment_)->blocked.store(1, std::memory_order_relaxed);
+  segments_->own()->blocked.store(1, std::memory_order_relaxed);
   return SendStatus::would_block;
 }
 
@@ -286,15 +282,14 @@ unsigned ShmConnection::poll() {
     }
     reader_.next();
   }
-  if (reader_.publish() &&
-      as_segment(peer_segment_)->blocked.load(std::memory_order_relaxed) != 0) {
+  if (reader_.publish() && segments_->peer()->blocked.load(std::memory_order_relaxed) != 0) {
     transport_.count_wake(waker_.wake_if_asleep());
   }
   if (peer_arena_->has_returned() || !returning_.empty()) [[unlikely]]
     give_back();
   if (blocked_ && !closing_ && writer_.has_room(kSmallPayload)) [[unlikely]] {
     blocked_ = false;
-    as_segment(segment_)->blocked.store(0, std::memory_order_relaxed);
+    segments_->own()->blocked.store(0, std::memory_order_relaxed);
     ++events;
     transport_.context().events.on_writable(*this);
   }
@@ -372,44 +367,94 @@ void ShmConnection::give_back() {
 
 namespace {
 
-using Transfer = ssize_t (*)(pid_t, const iovec*, unsigned long, const iovec*, unsigned long,
-                             unsigned long);
+bool is_above(std::uint32_t key, std::uint32_t other) noexcept {
+  return static_cast<std::int32_t>(key - other) > 0;
+}
 
-Result<void> transfer(Transfer copy, pid_t pid, std::uint64_t remote, std::byte* local,
-                      std::size_t size) {
-  if (pid == 0) return fail(Errc::not_supported, "the peer is in another PID namespace");
-  while (size > 0) {
-    const iovec here{local, size};
-    const iovec there{reinterpret_cast<void*>(remote), size};  // NOLINT: an address of the peer
-    const ssize_t done = copy(pid, &here, 1, &there, 1, 0);
-    if (done <= 0) {
-      if (errno == EPERM || errno == ENOSYS) {
-        return fail(Errc::not_supported,
-                    "the kernel refuses access to the peer's memory (ptrace scope)");
-      }
-      if (errno == ESRCH) return fail(Errc::connection_lost, "the peer's process is gone");
-      if (errno == EFAULT) return fail(Errc::out_of_bounds, "the granted memory is not mapped");
-      return fail_errno("cannot copy between processes");
-    }
-    local += done;
-    remote += static_cast<std::uint64_t>(done);
-    size -= static_cast<std::size_t>(done);
+/// The kernel lets processes of one user reach each other's memory, so there is nothing to open. It
+/// is closed by agreement, together with what was exposed before, and not while the peer is in a
+/// copy.
+class OpenMemory final : public Exposure {
+ public:
+  OpenMemory(std::span<std::byte> memory, std::uint32_t key,
+             std::shared_ptr<const Segments> segments)
+      : Exposure({reinterpret_cast<std::uint64_t>(memory.data()), key}, memory.size()),
+        segments_(std::move(segments)) {}
+  bool close() noexcept override {
+    std::atomic<std::uint32_t>& shut = segments_->own()->shut;
+    if (is_above(where().key, shut.load(std::memory_order_relaxed)))
+      shut.store(where().key, std::memory_order_seq_cst);
+    return segments_->peer()->copying.load(std::memory_order_seq_cst) == 0;
   }
-  return {};
+
+ private:
+  std::shared_ptr<const Segments> segments_;
+};
+
+/// While it exists, this side may be in the peer's memory.
+class Visit {
+ public:
+  explicit Visit(const Segments& segments) : segments_(segments) {
+    segments_.own()->copying.store(1, std::memory_order_seq_cst);
+  }
+  ~Visit() { segments_.own()->copying.store(0, std::memory_order_release); }
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+  bool is_welcome(std::uint32_t key) const noexcept {
+    return is_above(key, segments_.peer()->shut.load(std::memory_order_seq_cst));
+  }
+
+ private:
+  const Segments& segments_;
+};
+
+Error transfer_error() {
+  switch (errno) {
+    case EPERM:
+    case ENOSYS:
+      return {
+          Errc::not_supported, "the kernel refuses access to the peer's memory (ptrace scope)", {}};
+    case ESRCH:
+      return {Errc::connection_lost, "the peer's process is gone", {}};
+    case EFAULT:
+      return {Errc::out_of_bounds, "the granted memory is not mapped", {}};
+    default:
+      return fail_errno("cannot copy between processes").value();
+  }
 }
 
 }  // namespace
 
-Result<void> ShmConnection::read_peer_memory(std::uint64_t remote, std::span<std::byte> local) {
-  if (closing_ || peer_left_) return fail(Errc::connection_lost);
-  return transfer(process_vm_readv, peer_pid_, remote, local.data(), local.size());
+Result<std::unique_ptr<Exposure>> ShmConnection::expose(std::span<std::byte> memory, Access) {
+  return std::make_unique<OpenMemory>(memory, ++exposed_, segments_);
 }
 
-Result<void> ShmConnection::write_peer_memory(std::uint64_t remote,
-                                              std::span<const std::byte> local) {
-  if (closing_ || peer_left_) return fail(Errc::connection_lost);
-  return transfer(process_vm_writev, peer_pid_, remote, const_cast<std::byte*>(local.data()),
-                  local.size());
+// Ends inside the call.
+void ShmConnection::start(OneSidedCopy& copy) {
+  copy.begin();
+  if (closing_ || peer_left_) return copy.end(Error{Errc::connection_lost, {}, {}});
+  if (peer_pid_ == 0)
+    return copy.end(Error{Errc::not_supported, "the peer is in another PID namespace", {}});
+  const Visit visit(*segments_);
+  if (!visit.is_welcome(copy.remote.key)) {
+    close(Error{Errc::connection_lost, "the peer has taken its memory back", {}});
+    return copy.end(Error{Errc::connection_lost, {}, {}});
+  }
+  const bool writes = copy.access == Access::write;
+  const auto move = writes ? process_vm_writev : process_vm_readv;
+  while (copy.completed < copy.local.size()) {
+    const std::size_t left = copy.local.size() - copy.completed;
+    const iovec here{copy.local.data() + copy.completed, left};
+    const iovec there{
+        reinterpret_cast<void*>(copy.remote.address + copy.completed),  // NOLINT: the peer's
+        left};
+    const ssize_t done = move(peer_pid_, &here, 1, &there, 1, 0);
+    if (done <= 0) return copy.end(transfer_error());
+    copy.completed += static_cast<std::uint64_t>(done);
+    (writes ? counters_.bytes_written : counters_.bytes_fetched) +=
+        static_cast<std::uint64_t>(done);
+  }
+  copy.end();
 }
 
 // --- the end -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -23,6 +24,15 @@ namespace godwit::fabric::shm {
 
 class ShmTransport;
 
+/// The two segments of a connection. Exposures outlive it, and tell the peer's with theirs.
+struct Segments {
+  Mapping own_memory, peer_memory;
+  Segment* own() const noexcept { return reinterpret_cast<Segment*>(own_memory.base()); }
+  const Segment* peer() const noexcept {
+    return reinterpret_cast<const Segment*>(peer_memory.base());
+  }
+};
+
 class ShmConnection final : public Connection, private PollHandler {
  public:
   ShmConnection(ShmTransport& transport, Descriptor socket, Handshake handshake,
@@ -34,8 +44,9 @@ class ShmConnection final : public Connection, private PollHandler {
   SendStatus send(Frame& frame) override;
   SendStatus post(FramePtr& frame) override;
   void close(Error reason) override;
-  Result<void> read_peer_memory(std::uint64_t remote, std::span<std::byte> local) override;
-  Result<void> write_peer_memory(std::uint64_t remote, std::span<const std::byte> local) override;
+  std::uint64_t one_sided_from() const noexcept override { return 1; }
+  Result<std::unique_ptr<Exposure>> expose(std::span<std::byte> memory, Access access) override;
+  void start(OneSidedCopy& copy) override;
 
   /// Delivers up to a batch of frames; returns how many things happened.
   unsigned poll();
@@ -77,7 +88,9 @@ class ShmConnection final : public Connection, private PollHandler {
   pid_t peer_pid_ = 0;
 
   Descriptor segment_fd_;
-  Mapping segment_, peer_segment_, peer_page_;
+  std::shared_ptr<Segments> segments_ = std::make_shared<Segments>();
+  std::uint32_t exposed_ = 0;  // key of the last exposure
+  Mapping peer_page_;
   PeerArena* peer_arena_ = nullptr;
   RingWriter writer_;
   RingReader reader_;

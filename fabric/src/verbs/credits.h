@@ -57,8 +57,6 @@ class Credits {
   }
   /// Enough is owed to be worth a message of its own.
   bool update_due() const noexcept { return owed_ != 0 && owed_ >= window_ / 2; }
-  /// The peer has so little left that it may wait, or soon will.
-  bool peer_may_wait() const noexcept { return window_ - std::min(window_, taken_) <= window_ / 4; }
 
   std::uint32_t window() const noexcept { return window_; }
 

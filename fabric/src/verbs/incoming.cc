@@ -102,7 +102,7 @@ void VerbsConnection::fetch() {
 
 bool VerbsConnection::fetch_piece(Incoming& frame) {
   Device& device = transport_.device();
-  if (closing() || reads_.size() >= device.max_reads()) return false;
+  if (closing() || reads_out() >= device.max_reads()) return false;
   if (!link_->room()) return transport_.starved(*this), false;
   const std::uint32_t offset = frame.requested;
   const auto remote = frame.announce.piece(offset, frame.header.length);
@@ -120,7 +120,8 @@ bool VerbsConnection::fetch_piece(Incoming& frame) {
     to = {reinterpret_cast<std::uint64_t>(device.bounce(bounce)), 0, device.bounce_key()};
   }
   to.length = static_cast<std::uint32_t>(size);
-  if (!link_->read(remote.address, remote.key, to, bounce)) {
+  if (!link_->access(IBV_WR_RDMA_READ, {remote.address, remote.key}, to,
+                     {Posted::Kind::fetch, bounce})) {
     if (bounce != Device::kNone) device.free_bounce(bounce);
     lose({Errc::connection_lost, "the device refuses to fetch", {}});
     return false;
@@ -130,8 +131,13 @@ bool VerbsConnection::fetch_piece(Incoming& frame) {
   return true;
 }
 
-// Reads end in the order in which they were asked for.
-void VerbsConnection::on_read_done() {
+// What was asked for ends in that order.
+void VerbsConnection::on_access_done(Posted::Kind kind) {
+  if (kind == Posted::Kind::copy) return on_piece_done();
+  on_fetched();
+}
+
+void VerbsConnection::on_fetched() {
   if (reads_.empty()) return;
   const Read read = reads_.front();
   reads_.pop_front();

@@ -34,8 +34,8 @@ Link::~Link() {
   device_.stale_completions = true;
   ledger_.complete(ledger_.next_sequence() - 1, [this](const Posted& what) {
     if (what.kind == Posted::Kind::slot) device_.free_slot(what.index);
-    if (what.kind == Posted::Kind::read && what.index != Device::kNone)
-      device_.free_bounce(what.index);
+    const bool bounces = what.kind == Posted::Kind::fetch || what.kind == Posted::Kind::copy;
+    if (bounces && what.index != Device::kNone) device_.free_bounce(what.index);
   });
 }
 
@@ -80,8 +80,10 @@ Result<void> Link::modify(ibv_qp_state state) {
   if (rdma_init_qp_attr(id_.get(), &attributes, &mask) != 0)
     return failed("the connection manager does not know the queue pair's state");
   if (state == IBV_QPS_INIT) {
-    // Before it has sent a request the manager would let peers write, of all things.
-    attributes.qp_access_flags = IBV_ACCESS_REMOTE_READ;
+    // What the pair allows is only an upper bound: a peer reaches memory that is registered for
+    // that very access, and nothing is registered for writing but what a grant has exposed. Set
+    // here, as the manager's own idea of it changes with the version and the moment.
+    attributes.qp_access_flags = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE;
     mask |= IBV_QP_ACCESS_FLAGS;
   }
   if (state == IBV_QPS_RTR) attributes.min_rnr_timer = kReceiverNotReady;
@@ -165,15 +167,16 @@ bool Link::send(std::span<ibv_sge> pieces, bool is_inline, std::uint32_t slot, b
   return post(request, is_inline ? Posted{} : Posted{Posted::Kind::slot, slot}, signalled);
 }
 
-bool Link::read(std::uint64_t address, std::uint32_t key, const ibv_sge& to, std::uint32_t bounce) {
-  ibv_sge piece = to;
+bool Link::access(ibv_wr_opcode how, const RemoteMemory& remote, const ibv_sge& local,
+                  Posted what) {
+  ibv_sge piece = local;
   ibv_send_wr request{};
   request.sg_list = &piece;
   request.num_sge = 1;
-  request.opcode = IBV_WR_RDMA_READ;
-  request.wr.rdma.remote_addr = address;
-  request.wr.rdma.rkey = key;
-  return post(request, {Posted::Kind::read, bounce}, true);
+  request.opcode = how;
+  request.wr.rdma.remote_addr = remote.address;
+  request.wr.rdma.rkey = remote.key;
+  return post(request, what, true);
 }
 
 }  // namespace godwit::fabric::verbs

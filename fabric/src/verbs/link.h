@@ -17,6 +17,7 @@
 
 #include "godwit/error.h"
 #include "godwit/fabric/frame_pool.h"
+#include "godwit/fabric/one_sided.h"
 #include "godwit/fabric/verbs_options.h"
 #include "verbs/device.h"
 #include "verbs/handles.h"
@@ -87,19 +88,21 @@ class Link {
   /// piece in send slot `slot`, which is free again afterwards. False: the queue pair is broken.
   bool send(std::span<ibv_sge> pieces, bool is_inline, std::uint32_t slot, bool wake,
             bool signalled = false);
-  /// Fetches from the peer. `bounce`: the piece of the device's pool that it goes to, or kNone.
-  bool read(std::uint64_t address, std::uint32_t key, const ibv_sge& to, std::uint32_t bounce);
+  /// Reads from the peer's memory, or writes to it. `what.index`: the piece of the device's pool
+  /// that `local` lies in, or kNone; it stays the caller's if this fails.
+  bool access(ibv_wr_opcode how, const RemoteMemory& remote, const ibv_sge& local, Posted what);
   std::uint32_t inline_bytes() const noexcept { return inline_bytes_; }
   std::uint32_t unfinished() const noexcept { return ledger_.unfinished(); }
 
-  /// A request has ended well, and with it all before it. Calls `on_read()` for each read among
-  /// them. False for a request that is not out.
-  template <typename OnRead>
-  bool completed(std::uint32_t sequence, OnRead on_read) {
+  /// A request has ended well, and with it all before it. Calls `on_access(kind)` for each fetch
+  /// and copy among them. False for a request that is not out.
+  template <typename OnAccess>
+  bool completed(std::uint32_t sequence, OnAccess on_access) {
     return ledger_.complete(sequence, [&](const Posted& what) {
       --device_.unfinished;
       if (what.kind == Posted::Kind::slot) device_.free_slot(what.index);
-      if (what.kind == Posted::Kind::read) on_read();  // may post more
+      if (what.kind == Posted::Kind::fetch || what.kind == Posted::Kind::copy)
+        on_access(what.kind);  // may post more
     });
   }
 

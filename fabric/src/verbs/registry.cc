@@ -6,6 +6,11 @@
 
 namespace godwit::fabric::verbs {
 
+namespace {
+/// Below this, frames are as good.
+constexpr std::uint64_t kLeastExposed = 16u << 10;
+}  // namespace
+
 void Registration::reset() noexcept {
   if (registry_ == nullptr) return;
   registry_->let_go(*this);
@@ -26,6 +31,10 @@ Announce Registration::announce() const {
   for (std::uint32_t i = 0; i < count_; ++i)
     announce.keys.push_back(registry_->chunks_[first_ + i].region->rkey);
   return announce;
+}
+
+RemoteMemory Registration::remote() const {
+  return {reinterpret_cast<std::uint64_t>(memory_.data()), own_->rkey};
 }
 
 Registration::Piece Registration::piece(std::uint64_t offset) const noexcept {
@@ -68,13 +77,38 @@ Registration Registry::acquire(std::span<std::byte> memory, Use use) {
     }
     return made;
   }
-  if (!make_room(memory.size())) return made;
-  const int access = use == Use::peer_reads ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_LOCAL_WRITE;
+  const int access = use == Use::peer_reads      ? IBV_ACCESS_REMOTE_READ
+                     : use == Use::device_writes ? IBV_ACCESS_LOCAL_WRITE
+                                                 : 0;  // the device may read whatever it has
+  register_alone(made, memory, access);
+  return made;
+}
+
+bool Registry::register_alone(Registration& made, std::span<std::byte> memory, int access) {
+  if (!make_room(memory.size())) return false;
   made.own_.reset(ibv_reg_mr(domain_, memory.data(), memory.size(), access));
-  if (made.own_ == nullptr) return made;
+  if (made.own_ == nullptr) return false;
+  made.memory_ = memory;
   made.registry_ = this;
   bytes_ += memory.size();
   ++held_;
+  return true;
+}
+
+// Never by way of the arena's chunks, which give more than was asked for.
+Registration Registry::expose(std::span<std::byte> memory, Access access) {
+  Registration made;
+  const int rights = access == Access::read ? IBV_ACCESS_REMOTE_READ
+                                            : IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+  const std::uint64_t least = std::min<std::uint64_t>(memory.size(), kLeastExposed);
+  std::uint64_t size = std::min<std::uint64_t>(memory.size(), kMaxExposed);
+  for (; size != 0 && size >= least; size /= 2) {
+    if (exposed_ + size > limit_ / 2) continue;
+    if (!register_alone(made, memory.first(size), rights)) continue;
+    made.exposed_ = true;
+    exposed_ += size;
+    break;
+  }
   return made;
 }
 
@@ -118,6 +152,8 @@ void Registry::let_go(Registration& registration) noexcept {
   --held_;
   if (registration.own_ != nullptr) {
     bytes_ -= registration.memory_.size();
+    if (registration.exposed_) exposed_ -= registration.memory_.size();
+    registration.exposed_ = false;
     registration.own_.reset();
     return;
   }

@@ -2,9 +2,10 @@
 //
 // Blocks of the engine's arena are registered in aligned chunks that stay registered, the longest
 // unused one giving way when the limit is reached; other memory (a program's own, in a copy against
-// a grant) is registered for one use. What the limit does not allow is refused: the caller then
-// copies. Registering makes a system call and pins the pages, so memory of a chunk becomes
-// resident. Engine's thread only; must outlive the registrations it gave.
+// a grant) is registered for one use, and so is, to the byte, what peers are let into (exposed).
+// What the limit does not allow is refused: the caller then copies. Registering makes a system call
+// and pins the pages, so memory of a chunk becomes resident. Engine's thread only; must outlive the
+// registrations it gave.
 #pragma once
 
 #include <infiniband/verbs.h>
@@ -14,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "godwit/fabric/one_sided.h"
 #include "verbs/handles.h"
 #include "verbs/wire.h"
 
@@ -40,6 +42,9 @@ class Registration {
 
   /// How a peer reads it.
   Announce announce() const;
+  /// How a peer reaches memory that was registered by expose().
+  RemoteMemory remote() const;
+  std::uint64_t size() const noexcept { return memory_.size(); }
 
   struct Piece {
     std::uint32_t key;   // local
@@ -55,6 +60,7 @@ class Registration {
     std::swap(first_, other.first_);
     std::swap(count_, other.count_);
     own_.swap(other.own_);
+    std::swap(exposed_, other.exposed_);
   }
 
   Registry* registry_ = nullptr;
@@ -62,11 +68,14 @@ class Registration {
   std::uint32_t first_ = 0;  // chunks of the arena
   std::uint32_t count_ = 0;
   Handle<ibv_mr> own_;  // or of this memory alone
+  bool exposed_ = false;
 };
 
 class Registry {
  public:
-  enum class Use : std::uint8_t { peer_reads, device_writes };
+  enum class Use : std::uint8_t { peer_reads, device_reads, device_writes };
+  /// The most that is exposed at once by one registration.
+  static constexpr std::uint64_t kMaxExposed = 8u << 20;
 
   /// `limit` in bytes, over all registrations.
   Registry(ibv_pd* domain, std::span<std::byte> arena, std::uint32_t chunk_bits,
@@ -77,7 +86,13 @@ class Registry {
   /// Empty when the limit or the system does not allow it.
   Registration acquire(std::span<std::byte> memory, Use use);
 
+  /// Registers exactly the first bytes of `memory` for exactly that access of a peer: as many as
+  /// there is room for, at most kMaxExposed. The room for all exposures is half of the limit, so
+  /// that the payloads of messages are not pushed out by them. Empty when nothing of it can be.
+  Registration expose(std::span<std::byte> memory, Access access);
+
   std::uint64_t bytes() const noexcept { return bytes_; }
+  std::uint64_t exposed() const noexcept { return exposed_; }
   /// Registrations that are held; those of idle chunks are not.
   std::size_t held() const noexcept { return held_; }
 
@@ -93,6 +108,7 @@ class Registry {
   bool inside_arena(std::span<std::byte> memory) const noexcept;
   bool hold_chunk(std::uint32_t index);
   bool make_room(std::uint64_t bytes);
+  bool register_alone(Registration& made, std::span<std::byte> memory, int access);
   void let_go(Registration& registration) noexcept;
 
   ibv_pd* domain_;
@@ -100,6 +116,7 @@ class Registry {
   std::uint32_t chunk_bits_;
   std::uint64_t limit_;
   std::uint64_t bytes_ = 0;
+  std::uint64_t exposed_ = 0;
   std::size_t held_ = 0;
   std::uint64_t uses_ = 0;
   std::vector<Chunk> chunks_;

@@ -11,9 +11,10 @@ namespace godwit::fabric::verbs {
 
 /// What a request holds until it is done.
 struct Posted {
-  enum class Kind : std::uint8_t { nothing, slot, read };
+  // fetch: of an announced payload; copy: a piece of a one-sided one, in either direction.
+  enum class Kind : std::uint8_t { nothing, slot, fetch, copy };
   Kind kind = Kind::nothing;
-  std::uint32_t index = 0;  // the send slot; of a read, the bounce piece if it uses one
+  std::uint32_t index = 0;  // the send slot; of fetch and copy, the bounce piece if it uses one
 };
 
 class SendLedger {

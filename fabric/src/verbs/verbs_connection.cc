@@ -25,8 +25,9 @@ VerbsConnection::VerbsConnection(VerbsTransport& transport, Handshake handshake,
       dialed_(true) {}
 
 VerbsConnection::~VerbsConnection() {
-  // The device must be done with the memory of payloads before that is given back.
+  // The device must be done with the memory of payloads and copies before that is given back.
   link_.reset();
+  end_one_sided();
 }
 
 // --- life ---------------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ std::unique_ptr<Link> VerbsConnection::take_link(bool& parts) {
     if (frame.kind == Incoming::Kind::small) transport_.device().recycle(frame.buffer);
   }
   // While the device still writes into places, only destroying the link stops it.
-  parts = heard_ && !peer_gone_ && reads_.empty() && link_->room();
+  parts = heard_ && !peer_gone_ && reads_.empty() && pieces_.empty() && link_->room();
   if (parts) {
     FrameHeader header;
     header.fabric = pack({Kind::goodbye, 0, 0});
@@ -156,6 +157,7 @@ std::unique_ptr<Link> VerbsConnection::take_link(bool& parts) {
         (is_inline || slot != Device::kNone) && link_->send(pieces, is_inline, slot, true, true);
   }
   if (!parts) link_.reset();
+  end_one_sided();
   incoming_.clear();
   reads_.clear();
   return std::move(link_);
@@ -260,6 +262,7 @@ void VerbsConnection::pump() {
   }
   if (closing()) return;
   if (!reads_.empty() || !incoming_.empty()) fetch();
+  if (!copies_.empty()) advance_copies();
   if (owes()) transport_.due(*this);
   if (!blocked_ || queue_.size() > kMaxQueued / 2 || queued_bytes_ > kMaxQueuedBytes / 2) return;
   blocked_ = false;
@@ -326,8 +329,9 @@ void VerbsConnection::send_update() {
   if (closing() || !owes() || !credits_.may_update() || !link_->room()) return;
   if (link_->inline_bytes() < sizeof(FrameHeader) && transport_.device().free_slots() == 0)
     return transport_.starved(*this);
-  const bool wake = fetched_owed_ != 0 || credits_.peer_may_wait();
-  put(Kind::update, FrameHeader{}, {}, wake);
+  // It wakes the peer in any case: what is still in the receive queue may be all that the peer had
+  // credits for, and then it sleeps until there is room.
+  put(Kind::update, FrameHeader{}, {}, true);
 }
 
 }  // namespace godwit::fabric::verbs

@@ -6,6 +6,8 @@
 // registered. The receiver delivers in order: what arrives behind a payload that is still being
 // fetched stays in its receive buffer, which its sender has no credit for as long.
 //
+// One-sided copies (one_sided.cc) are RDMA READs and WRITEs in pieces, between the frames.
+//
 // Memory: this object, its link, and window() receive buffers of the device; a queue of at most
 // kMaxQueued frames or kMaxQueuedBytes bytes, which refers to the frames.
 #pragma once
@@ -13,10 +15,12 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <list>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "godwit/fabric/handshake.h"
 #include "godwit/fabric/transport.h"
@@ -26,6 +30,7 @@
 
 namespace godwit::fabric::verbs {
 
+class VerbsExposure;
 class VerbsTransport;
 
 class VerbsConnection final : public Connection {
@@ -39,6 +44,10 @@ class VerbsConnection final : public Connection {
   SendStatus send(Frame& frame) override;
   SendStatus post(FramePtr& frame) override;
   void close(Error reason) override;
+  std::uint64_t one_sided_from() const noexcept override;
+  Result<std::unique_ptr<Exposure>> expose(std::span<std::byte> memory, Access access) override;
+  void start(OneSidedCopy& copy) override;
+  void give_up(OneSidedCopy& copy) noexcept override;
 
   // For the transport: the life of the connection.
   /// The dialer's steps, as the connection manager goes through them.
@@ -55,7 +64,7 @@ class VerbsConnection final : public Connection {
   // For the transport: the data.
   /// True: the receive buffer is kept, and recycled later.
   bool on_message(const Message& message, std::uint32_t buffer);
-  void on_read_done();
+  void on_access_done(Posted::Kind kind);
   /// The device, the link or the peer may have room again.
   void pump();
   /// Sends what is owed to the peer, if that has not gone along with a frame.
@@ -99,6 +108,19 @@ class VerbsConnection final : public Connection {
     std::uint32_t offset, size;
   };
 
+  /// A copy by this side that is under way.
+  struct Copying {
+    OneSidedCopy* copy;
+    Registration memory;  // of its local end; empty: it goes through the pool
+    std::uint64_t requested = 0;
+    bool given_up = false;
+  };
+  struct Piece {
+    Copying* of;
+    std::uint32_t bounce;  // or Device::kNone
+    std::uint32_t size;
+  };
+
   // Sending.
   template <typename Keep>
   SendStatus submit(Frame& frame, Keep keep);
@@ -120,6 +142,17 @@ class VerbsConnection final : public Connection {
   bool fetch_piece(Incoming& frame);
   void deliver_complete();
   void deliver(Incoming& frame);
+  void on_fetched();
+
+  // One-sided (one_sided.cc).
+  friend class VerbsExposure;
+  void advance_copies();
+  bool copy_piece(Copying& copying);
+  void on_piece_done();
+  bool end_if_over(Copying& copying);
+  void end_one_sided();
+  /// RDMA READs of this side, which the device allows so many of at once.
+  std::size_t reads_out() const noexcept { return reads_.size() + copy_reads_; }
 
   void become_established();
   void lose(Error reason);
@@ -129,6 +162,9 @@ class VerbsConnection final : public Connection {
   static constexpr std::uint64_t kMaxQueuedBytes = 4u << 20;
   static constexpr std::size_t kMaxAnnounced = 64;
   static constexpr std::uint32_t kMaxRead = 1u << 20;
+  // Of one-sided copies: frames wait behind what is out.
+  static constexpr std::uint64_t kMaxPiece = 256u << 10;
+  static constexpr std::size_t kMaxPieces = 4;
 
   // What send() touches.
   VerbsTransport& transport_;
@@ -142,6 +178,11 @@ class VerbsConnection final : public Connection {
 
   std::deque<Incoming> incoming_;
   std::deque<Read> reads_;  // in flight, oldest first
+
+  std::list<Copying> copies_;   // oldest first
+  std::deque<Piece> pieces_;    // in flight, oldest first
+  std::size_t copy_reads_ = 0;  // of them, reads
+  std::vector<VerbsExposure*> exposures_;
 
   Handshake handshake_;
   std::deque<std::string> words_;  // of the handshake, not sent yet

@@ -42,6 +42,8 @@ void erase_one(std::vector<T*>& from, const T* what) {
 Error completion_error(ibv_wc_status status) {
   if (status == IBV_WC_RETRY_EXC_ERR || status == IBV_WC_RESP_TIMEOUT_ERR)
     return {Errc::connection_lost, "the peer does not answer any more", {}};
+  if (status == IBV_WC_REM_ACCESS_ERR)
+    return {Errc::connection_lost, "the peer's memory is not open to us, or not any more", {}};
   if (status == IBV_WC_WR_FLUSH_ERR)
     return {Errc::connection_lost, "the queue pair has failed", {}};
   return {Errc::connection_lost,
@@ -54,9 +56,10 @@ Error completion_error(ibv_wc_status status) {
 Result<std::unique_ptr<VerbsTransport>> VerbsTransport::create(TransportContext& context,
                                                                VerbsOptions options,
                                                                Handshake::Offer offer) {
-  if (options.rendezvous_threshold <= kSmallPayload || options.send_depth < 32 ||
-      options.window < Credits::kSmallestWindow || options.window > Control::kMax ||
-      options.ack_timeout == 0 || options.ack_timeout > 31 || options.retries > 7)
+  if (options.rendezvous_threshold <= kSmallPayload || options.one_sided_threshold == 0 ||
+      options.send_depth < 32 || options.window < Credits::kSmallestWindow ||
+      options.window > Control::kMax || options.ack_timeout == 0 || options.ack_timeout > 31 ||
+      options.retries > 7)
     return fail(Errc::invalid_argument, "VerbsOptions are out of range (verbs_options.h)");
   if (rdma_hosts().empty())
     return fail(Errc::not_supported,
@@ -246,8 +249,8 @@ void VerbsTransport::on_sent(const ibv_wc& completion) {
   if (completion.status != IBV_WC_SUCCESS) [[unlikely]]
     return on_peer_gone(*link, completion_error(completion.status));
   VerbsConnection* owner = link->owner;
-  link->completed(sequence_of(completion.wr_id), [owner] {
-    if (owner != nullptr) owner->on_read_done();
+  link->completed(sequence_of(completion.wr_id), [owner](Posted::Kind kind) {
+    if (owner != nullptr) owner->on_access_done(kind);
   });
   if (owner != nullptr) return owner->pump();
   if (link->unfinished() == 0) attention_ = true;  // its last words have arrived

@@ -56,6 +56,8 @@ inline constexpr std::array kTransportFields = std::to_array<TransportField>({
     {"frames_received", &EngineCounters::PerTransport::frames_received},
     {"bytes_sent", &EngineCounters::PerTransport::bytes_sent},
     {"bytes_received", &EngineCounters::PerTransport::bytes_received},
+    {"bytes_fetched", &EngineCounters::PerTransport::bytes_fetched},
+    {"bytes_written", &EngineCounters::PerTransport::bytes_written},
 });
 
 /// The transports that have counters.

@@ -80,11 +80,11 @@ TEST(VerbsSendLedger, SomeRequestIsAlwaysSignalledBeforeTheQueueIsFull) {
 
 TEST(VerbsSendLedger, MayBeAddedToWhileItCompletes) {
   SendLedger ledger(32);
-  for (int i = 0; i < 4; ++i) ledger.add({Posted::Kind::read, 0}, true);
+  for (int i = 0; i < 4; ++i) ledger.add({Posted::Kind::fetch, 0}, true);
   std::uint32_t ended = 0;
   ledger.complete(3, [&](const Posted&) {
     ++ended;
-    ledger.add({Posted::Kind::read, 0}, true);
+    ledger.add({Posted::Kind::fetch, 0}, true);
   });
   EXPECT_EQ(ended, 4u);
   EXPECT_EQ(ledger.unfinished(), 4u);

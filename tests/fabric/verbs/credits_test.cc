@@ -49,7 +49,6 @@ TEST(VerbsCredits, AnUpdateIsDueAtHalfAWindow) {
     credits.freed();
     EXPECT_FALSE(credits.update_due());
   }
-  EXPECT_FALSE(credits.peer_may_wait());
   credits.arrived();
   credits.freed();
   EXPECT_TRUE(credits.update_due());

@@ -45,7 +45,9 @@ class Handshake {
  public:
   static constexpr std::uint32_t kVersionMin = 1;
   static constexpr std::uint32_t kVersionMax = 1;
-  static constexpr std::uint64_t kFeatures = 0;  // numbered in docs/wire-format.md
+  // Numbered in docs/wire-format.md.
+  static constexpr std::uint64_t kLeases = 1;  // copies against grants may be leased
+  static constexpr std::uint64_t kFeatures = kLeases;
   static constexpr std::size_t kMaxMessage = 2048;
   static constexpr std::size_t kMaxNodeName = 255;
   static constexpr std::size_t kMaxTransportData = 512;

@@ -20,6 +20,7 @@
 #include "godwit/fabric/arena.h"
 #include "godwit/fabric/frame_pool.h"
 #include "godwit/fabric/identity.h"
+#include "godwit/fabric/one_sided.h"
 
 namespace godwit::fabric {
 
@@ -50,6 +51,8 @@ struct PeerInfo {
 struct ConnectionCounters {
   std::uint64_t frames_sent = 0, frames_received = 0;
   std::uint64_t bytes_sent = 0, bytes_received = 0;  // payload
+  // One-sided, asked for by this side: what the peer's engine had no part in.
+  std::uint64_t bytes_fetched = 0, bytes_written = 0;
 };
 
 class Connection {
@@ -80,11 +83,25 @@ class Connection {
   /// from the next progress(), with this error.
   virtual void close(Error reason) = 0;
 
-  /// One-sided access to the peer's memory, for grants: copies between this process and `remote`,
-  /// an address in the peer's process, in one copy and without its help. not_supported where the
-  /// transport or the machine cannot; the caller then streams frames.
-  virtual Result<void> read_peer_memory(std::uint64_t remote, std::span<std::byte> local);
-  virtual Result<void> write_peer_memory(std::uint64_t remote, std::span<const std::byte> local);
+  // One-sided access, for grants (fabric/one_sided.h). Transports without it leave these as they
+  // are.
+
+  /// Bytes from which on one-sided access is better than frames over this connection.
+  virtual std::uint64_t one_sided_from() const noexcept { return kNever; }
+  static constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
+  /// Opens memory of this process to the peer, for one kind of access: all of it, or the first
+  /// bytes of it (Exposure::size). Errors: not_supported, no_memory (frames need none),
+  /// connection_lost.
+  virtual Result<std::unique_ptr<Exposure>> expose(std::span<std::byte> memory, Access access);
+
+  /// Copies between `copy.local` and memory that the peer has exposed to us. Ends inside the call,
+  /// or later: `copy` and its memory must stay until copy.under_way() is false, which the end of
+  /// the connection brings about as well.
+  virtual void start(OneSidedCopy& copy);
+
+  /// Asks for nothing more on behalf of a copy that is under way. It still has to end.
+  virtual void give_up(OneSidedCopy& copy) noexcept;
 
   /// The layer above's own: what this connection means to it. The fabric never touches it.
   void* user = nullptr;

@@ -29,6 +29,10 @@ struct VerbsOptions {
   /// sent in pieces of kSmallPayload. Above kSmallPayload.
   std::uint32_t rendezvous_threshold = 8u << 10;
 
+  /// Copies against a grant of this many bytes or more are one-sided (RDMA READ and WRITE); smaller
+  /// ones go as frames, which need no memory registered on either side.
+  std::uint32_t one_sided_threshold = 16u << 10;
+
   /// Locked memory that the transport may use, all in all. 0: three quarters of RLIMIT_MEMLOCK, or
   /// 256 MiB where that does not bind.
   std::uint64_t locked_bytes = 0;
