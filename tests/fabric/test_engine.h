@@ -56,6 +56,7 @@ struct EngineSetup {
   DcKey key = key_of(1);
   std::optional<Handshake::Offer> offer = std::nullopt;
   std::chrono::nanoseconds handshake_timeout = std::chrono::seconds(5);
+  std::string listen_host = "127.0.0.1";
 };
 
 class TestEngine final : public ConnectionEvents {
@@ -83,6 +84,7 @@ class TestEngine final : public ConnectionEvents {
                  .arena = *arena_,
                  .poller = *poller_,
                  .runtime_directory = folder_.path(),
+                 .listen_host = setup.listen_host,
                  .handshake_timeout = setup.handshake_timeout},
         transport_(factory.make(context_, setup.offer)) {
     address_.engine = context_.identity.engine;
@@ -142,6 +144,7 @@ class TestEngine final : public ConnectionEvents {
   std::function<void(Connection&, const FrameHeader&, std::span<const std::byte>, Buffer)> on_data;
   std::function<void(Connection&)> on_up;
   std::function<void(Connection&)> on_room;
+  std::function<void(Connection&)> on_down;
 
   void on_established(Connection& connection) override {
     EXPECT_TRUE(connection.established());
@@ -166,6 +169,7 @@ class TestEngine final : public ConnectionEvents {
   }
   void on_closed(Connection& connection, const Error& reason) override {
     closed.push_back({&connection, reason});
+    if (on_down) on_down(connection);
   }
 
  private:

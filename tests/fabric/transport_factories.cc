@@ -46,6 +46,13 @@ std::unique_ptr<Transport> make_ucx(TransportContext& context, const Offer& offe
   auto made = make_ucx_transport(context, options, offer.value_or(Handshake::Offer{}));
   return made ? std::move(*made) : nullptr;
 }
+std::unique_ptr<Transport> make_ucx_rdma(TransportContext& context, const Offer& offer) {
+  UcxOptions options;
+  options.host = rdma_hosts().front();
+  auto made = make_ucx_transport(context, options, offer.value_or(Handshake::Offer{}));
+  return made ? std::move(*made) : nullptr;
+}
+
 enum class Verbs { usual, narrow };
 template <Verbs how>
 std::unique_ptr<Transport> make_verbs(TransportContext& context, const Offer& offer) {
@@ -69,7 +76,9 @@ constexpr char kUcxPosix[] = "posix,tcp";
 
 }  // namespace
 
-std::vector<TransportFactory> transport_factories() {
+namespace {
+
+std::vector<TransportFactory> make_factories() {
   std::vector<TransportFactory> factories = {
       {"loopback", make_loopback, false},
       {"shm", make_shm},
@@ -79,11 +88,20 @@ std::vector<TransportFactory> transport_factories() {
   if (ucx_available()) {
     factories.push_back({"ucx_tcp", make_ucx<kUcxTcp>});
     factories.push_back({"ucx_posix", make_ucx<kUcxPosix>});
+    if (!rdma_hosts().empty()) factories.push_back({"ucx_rdma", make_ucx_rdma});
   }
   if (verbs_available() && !rdma_hosts().empty()) {
     factories.push_back({"verbs", make_verbs<Verbs::usual>});
     factories.push_back({"verbs_narrow", make_verbs<Verbs::narrow>});
   }
+  return factories;
+}
+
+}  // namespace
+
+std::vector<TransportFactory> transport_factories() {
+  // GoogleTest asks once for each test of a suite.
+  static const std::vector<TransportFactory> factories = make_factories();
   return factories;
 }
 

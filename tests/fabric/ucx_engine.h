@@ -16,10 +16,19 @@
 #include "godwit/fabric/arena.h"
 #include "godwit/fabric/frame_pool.h"
 #include "godwit/fabric/poller.h"
+#include "godwit/fabric/rdma_hosts.h"
 #include "godwit/fabric/transport.h"
 #include "ucx/ucx_transport_impl.h"
 
 namespace godwit::fabric::ucx {
+
+/// In place of a list of transports: RDMA, as it is chosen for the host of a device.
+inline constexpr const char* kRdma = "rdma";
+
+/// Empty, or why an engine over these transports cannot be made here.
+inline std::string unavailable(std::string_view tls) {
+  return tls == kRdma && rdma_hosts().empty() ? "this machine has no RDMA device" : "";
+}
 
 class UcxEngine final : public ConnectionEvents {
  public:
@@ -44,7 +53,11 @@ class UcxEngine final : public ConnectionEvents {
     });
     context->handshake_timeout = handshake_timeout;
     UcxOptions options;
-    options.tls = tls;
+    if (tls == kRdma) {
+      options.host = rdma_hosts().front();
+    } else {
+      options.tls = tls;
+    }
     auto made = UcxTransport::create(*context, options);
     if (!made) {
       ADD_FAILURE() << made.error().to_string();
@@ -76,6 +89,9 @@ class UcxEngine final : public ConnectionEvents {
   bool clean() {
     return transport->unfinished() == 0 && frames.outstanding() == 0 && arena->in_use() == 0;
   }
+
+  /// No endpoint is left of what was closed.
+  bool parted() const { return transport->endpoints() == 0; }
 
   FramePtr frame(std::uint32_t length, std::uint32_t number) {
     FramePtr result = frames.allocate(std::min(length, kSmallPayload));

@@ -123,7 +123,12 @@ void PrintTo(const Case& each, std::ostream* out) {
   *out << each.tls << " " << each.phase;
 }
 
-class UcxPeerDeath : public testing::TestWithParam<Case> {};
+class UcxPeerDeath : public testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    if (const std::string why = unavailable(GetParam().tls); !why.empty()) GTEST_SKIP() << why;
+  }
+};
 
 TEST_P(UcxPeerDeath, IsToldWithinASecondAndLeaksNothing) {
   const std::string phase = GetParam().phase;
@@ -176,21 +181,46 @@ TEST_P(UcxPeerDeath, IsToldWithinASecondAndLeaksNothing) {
       << " frames, " << engine.arena->in_use() << " bytes are still out";
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, UcxPeerDeath,
-                         testing::Values(Case{"tcp", "silent"}, Case{"tcp", "idle"},
-                                         Case{"tcp", "small"}, Case{"tcp", "large"},
-                                         Case{"tcp", "receiving"}, Case{"posix,tcp", "idle"},
-                                         Case{"posix,tcp", "small"}, Case{"posix,tcp", "large"},
-                                         Case{"posix,tcp", "receiving"}),
-                         [](const auto& each) {
-                           const Case& parameter = each.param;
-                           return std::string(parameter.tls, std::strcspn(parameter.tls, ",")) +
-                                  "_" + parameter.phase;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Over, UcxPeerDeath,
+    testing::Values(Case{"tcp", "silent"}, Case{"tcp", "idle"}, Case{"tcp", "small"},
+                    Case{"tcp", "large"}, Case{"tcp", "receiving"}, Case{"posix,tcp", "idle"},
+                    Case{"posix,tcp", "small"}, Case{"posix,tcp", "large"},
+                    Case{"posix,tcp", "receiving"}, Case{kRdma, "silent"}, Case{kRdma, "idle"},
+                    Case{kRdma, "small"}, Case{kRdma, "large"}, Case{kRdma, "receiving"}),
+    [](const auto& each) {
+      const Case& parameter = each.param;
+      return std::string(parameter.tls, std::strcspn(parameter.tls, ",")) + "_" + parameter.phase;
+    });
+
+// One engine, and one peer after the other that is killed in the middle of what it does.
+TEST(UcxPeerDeathOverRdma, OneEngineOutlivesManyPeers) {
+  if (const std::string why = unavailable(kRdma); !why.empty()) GTEST_SKIP() << why;
+  UcxEngine engine(kRdma);
+  for (const char* phase : {"idle", "small", "large", "small", "large", "idle"}) {
+    SCOPED_TRACE(phase);
+    Peer peer(phase, kRdma);
+    ASSERT_FALSE(peer.address.ucx.empty()) << "the peer did not start";
+    const auto start = std::chrono::steady_clock::now();
+    ASSERT_TRUE(engine.transport->connect(peer.address, UcxEngine::kDc));
+    ASSERT_TRUE(run_until({&engine}, [&] { return engine.live.size() == 1; }));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, 2s);
+    const std::size_t before = engine.received;
+    if (*phase != 'i') {
+      ASSERT_TRUE(run_until({&engine}, [&] { return engine.received > before + 1; }));
+    }
+    peer.kill();
+    ASSERT_TRUE(run_until(
+        {&engine}, [&] { return engine.live.empty(); }, 2s));
+    EXPECT_TRUE(run_until(
+        {&engine}, [&] { return engine.clean(); }, 3s));
+  }
+}
 
 // UCX takes a setting that it does not know without a word, but warns of it at its warning level.
 TEST(UcxSettings, AllOfThemAreKnownToUcx) {
-  for (const char* tls : {"tcp", "posix,tcp"}) {
+  for (const char* tls : {"tcp", "posix,tcp", kRdma}) {
+    if (!unavailable(tls).empty()) continue;
     std::string command =
         std::string("UCX_LOG_LEVEL=warn ") + kPhaseVariable + "=settings " + kTlsVariable + "=" +
         tls + " " + std::filesystem::read_symlink("/proc/self/exe").string() +

@@ -29,6 +29,10 @@ std::size_t open_descriptors() {
 
 class Ucx : public testing::TestWithParam<const char*> {
  protected:
+  void SetUp() override {
+    if (const std::string why = unavailable(GetParam()); !why.empty()) GTEST_SKIP() << why;
+  }
+
   /// Joins two engines; null if it fails.
   static Connection* join(UcxEngine& from, UcxEngine& to) {
     const std::size_t before = to.live.size();
@@ -244,9 +248,10 @@ TEST_P(Ucx, SleepsWithoutCpuAndWakesForAFrame) {
   other.join();
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, Ucx, testing::Values("tcp", "posix,tcp"), [](const auto& each) {
-  return std::string(each.param, std::strcspn(each.param, ","));
-});
+INSTANTIATE_TEST_SUITE_P(Over, Ucx, testing::Values("tcp", "posix,tcp", kRdma),
+                         [](const auto& each) {
+                           return std::string(each.param, std::strcspn(each.param, ","));
+                         });
 
 TEST(UcxHandshake, WrongKeyIsToldToBothSides) {
   UcxEngine a("tcp", 1), b("tcp", 2);

@@ -19,6 +19,7 @@
 #define GODWIT_UCX_RELEASES_SIGNALS 1
 #endif
 
+#include "godwit/fabric/rdma_hosts.h"
 #include "ucx/handles.h"
 
 namespace godwit::fabric::ucx {
@@ -62,6 +63,16 @@ constexpr Setting kForSharedMemory[] = {
     {"MM_FIFO_ELEM_SIZE", "256"},
 };
 
+constexpr Setting kForRdma[] = {
+    // What a vanished peer leaves unacknowledged is repeated by the device, seven times after 134
+    // ms:
+    // about a second, as with verbs. UCX's own values make it 9 s.
+    {"RC_TIMEOUT", "134ms"},
+    {"RC_RETRY_COUNT", "6"},
+    // Receive buffers of 8 KiB, locked: UCX's 4095 of them are 34 MB for each engine.
+    {"IB_RX_QUEUE_LEN", "1024"},
+};
+
 // Whether a list of transports as UCX_TLS takes it names one of these.
 bool names_any(std::string_view list, std::initializer_list<std::string_view> names) {
   while (!list.empty()) {
@@ -70,6 +81,18 @@ bool names_any(std::string_view list, std::initializer_list<std::string_view> na
     list.remove_prefix(std::min(comma + 1, list.size()));
   }
   return false;
+}
+
+bool names_rdma(std::string_view tls) {
+  return names_any(tls, {"rc", "rc_verbs", "rc_v", "rc_mlx5", "rc_x", "dc", "dc_mlx5", "dc_x", "ib",
+                         "ud", "ud_verbs", "ud_v", "ud_mlx5", "ud_x"});
+}
+
+/// A setting of the user's: named by an option, or else in the environment.
+std::string chosen(const std::string& option, const char* variable) {
+  if (!option.empty()) return option;
+  const char* value = std::getenv(variable);
+  return value == nullptr ? std::string() : value;
 }
 
 bool address_matches(const sockaddr* address, const std::string& host) {
@@ -101,7 +124,24 @@ std::string device_of(const std::string& host) {
   return device;
 }
 
-Result<ucp_config_t*> make_config(const UcxOptions& options, const std::string& host) {
+Choice choose(const UcxOptions& options) {
+  const std::string port = rdma_port_of(options.host);
+  Choice choice;
+  choice.tls = chosen(options.tls, "UCX_TLS");
+  // Reliable connections alone: the others need no fewer resources until there are thousands of
+  // peers, and over soft-RoCE UCX's unreliable datagrams do not work.
+  if (choice.tls.empty()) choice.tls = port.empty() ? "tcp" : "rc_verbs,self";
+  const bool rdma = names_rdma(choice.tls);
+  choice.sockaddr_tls_priority = chosen(options.sockaddr_tls_priority, "UCX_SOCKADDR_TLS_PRIORITY");
+  if (choice.sockaddr_tls_priority.empty()) choice.sockaddr_tls_priority = rdma ? "rdmacm" : "tcp";
+  // Chosen explicitly: UCX would also use bridges of containers, which other nodes cannot reach.
+  choice.net_devices = chosen(options.net_devices, "UCX_NET_DEVICES");
+  if (choice.net_devices.empty())
+    choice.net_devices = rdma && !port.empty() ? port : device_of(options.host);
+  return choice;
+}
+
+Result<ucp_config_t*> make_config(const Choice& choice) {
   ucp_config_t* config = nullptr;
   if (const ucs_status_t status = ucp_config_read(nullptr, nullptr, &config); status != UCS_OK)
     return tl::make_unexpected(
@@ -112,20 +152,18 @@ Result<ucp_config_t*> make_config(const UcxOptions& options, const std::string& 
     return tl::make_unexpected(ucx_error(Errc::invalid_argument,
                                          std::string("UCX refuses ") + name + "=" + value, status));
   };
-  Result<void> done = set("TLS", options.tls.c_str());
-  // Chosen explicitly: UCX would also use bridges of containers, which other nodes cannot reach.
-  const std::string devices = options.net_devices.empty() ? device_of(host) : options.net_devices;
-  if (done) done = set("NET_DEVICES", devices.c_str());
-  if (done) done = set("SOCKADDR_TLS_PRIORITY", options.sockaddr_tls_priority.c_str());
+  Result<void> done = set("TLS", choice.tls.c_str());
+  if (done) done = set("NET_DEVICES", choice.net_devices.c_str());
+  if (done) done = set("SOCKADDR_TLS_PRIORITY", choice.sockaddr_tls_priority.c_str());
   const auto set_all = [&](std::span<const Setting> settings) {
     for (const Setting& setting : settings) {
       if (done) done = set(setting.name, setting.value);
     }
   };
   set_all(kAlways);
-  if (names_any(options.tls, {"all", "tcp"})) set_all(kForTcp);
-  if (names_any(options.tls, {"all", "shm", "sm", "mm", "posix", "sysv"}))
-    set_all(kForSharedMemory);
+  if (names_any(choice.tls, {"all", "tcp"})) set_all(kForTcp);
+  if (names_any(choice.tls, {"all", "shm", "sm", "mm", "posix", "sysv"})) set_all(kForSharedMemory);
+  if (names_rdma(choice.tls)) set_all(kForRdma);
   // UCX prints to standard output whenever a peer dies, which here is an event like any other. Who
   // debugs UCX sets the level in the environment.
   if (done && std::getenv("UCX_LOG_LEVEL") == nullptr) done = set("LOG_LEVEL", "fatal");

@@ -12,8 +12,14 @@
 
 namespace godwit::fabric::ucx {
 
+/// What the options leave open, filled in from the environment or for the host.
+struct Choice {
+  std::string tls, net_devices, sockaddr_tls_priority;
+};
+Choice choose(const UcxOptions& options);
+
 /// The caller releases the configuration with ucp_config_release.
-Result<ucp_config_t*> make_config(const UcxOptions& options, const std::string& host);
+Result<ucp_config_t*> make_config(const Choice& choice);
 
 /// The network device that has this numeric address; "all" if none has.
 std::string device_of(const std::string& host);

@@ -44,9 +44,11 @@ ucs_sock_addr_t UcxSockaddr::view() const noexcept {
   return {reinterpret_cast<const sockaddr*>(storage_), size_};
 }
 
-Result<std::unique_ptr<Worker>> Worker::create(const UcxOptions& options, const std::string& host) {
+Result<std::unique_ptr<Worker>> Worker::create(const UcxOptions& options) {
   release_signals();
-  auto config = make_config(options, host);
+  const Choice choice = choose(options);
+  const std::string& tls = choice.tls;
+  auto config = make_config(choice);
   if (!config) return tl::make_unexpected(config.error());
 
   std::unique_ptr<Worker> result(new Worker);
@@ -57,9 +59,8 @@ Result<std::unique_ptr<Worker>> Worker::create(const UcxOptions& options, const 
   ucs_status_t status = ucp_init(&params, *config, &result->context_);
   ucp_config_release(*config);
   if (status != UCS_OK) {
-    return tl::make_unexpected(ucx_error(Errc::invalid_argument,
-                                         "UCX cannot start with transports \"" + options.tls + "\"",
-                                         status));
+    return tl::make_unexpected(ucx_error(
+        Errc::invalid_argument, "UCX cannot start with transports \"" + tls + "\"", status));
   }
 
   ucp_worker_params_t worker{};
@@ -67,18 +68,22 @@ Result<std::unique_ptr<Worker>> Worker::create(const UcxOptions& options, const 
   worker.thread_mode = UCS_THREAD_MODE_SINGLE;
   status = ucp_worker_create(result->context_, &worker, &result->worker_);
   if (status != UCS_OK)
-    return tl::make_unexpected(ucx_error(Errc::system, "UCX cannot make a worker", status));
+    return tl::make_unexpected(
+        ucx_error(Errc::system,
+                  "UCX cannot make a worker with transports \"" + tls +
+                      "\" (over RDMA it locks some 20 MB of memory: `ulimit -l` must allow it)",
+                  status));
   status = ucp_worker_get_efd(result->worker_, &result->event_fd_);
   if (status != UCS_OK)
-    return tl::make_unexpected(ucx_error(
-        Errc::not_supported, "UCX cannot sleep with transports \"" + options.tls + "\"", status));
+    return tl::make_unexpected(
+        ucx_error(Errc::not_supported, "UCX cannot sleep with transports \"" + tls + "\"", status));
 
   // The limit depends on the transports in use, so it must be asked of the worker.
   ucp_worker_attr_t attributes{};
   attributes.field_mask = UCP_WORKER_ATTR_FIELD_MAX_AM_HEADER;
   status = ucp_worker_query(result->worker_, &attributes);
   if (status != UCS_OK || attributes.max_am_header < sizeof(WireHeader)) {
-    return fail(Errc::not_supported, "UCX transports \"" + options.tls + "\" carry headers of " +
+    return fail(Errc::not_supported, "UCX transports \"" + tls + "\" carry headers of " +
                                          std::to_string(attributes.max_am_header) +
                                          " bytes; frames need " +
                                          std::to_string(sizeof(WireHeader)));

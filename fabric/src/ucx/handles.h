@@ -34,8 +34,8 @@ class UcxSockaddr {
 /// A ucp_context and its one ucp_worker.
 class Worker {
  public:
-  /// `host` chooses the network device when the options name none.
-  static Result<std::unique_ptr<Worker>> create(const UcxOptions& options, const std::string& host);
+  /// `options.host` must be set: it chooses what the options leave open.
+  static Result<std::unique_ptr<Worker>> create(const UcxOptions& options);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;

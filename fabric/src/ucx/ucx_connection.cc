@@ -244,9 +244,10 @@ void UcxConnection::on_message(const WireHeader& header, void* data, std::size_t
     // A frame before the handshake is over: the key was told to the peer alone.
     return lose({Errc::protocol_error, "a frame came before the handshake was over", {}});
   }
-  if (length != header.frame.length || length > transport_.context().max_payload) [[unlikely]]
+  const bool rendezvous = (attributes & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
+  if (!fits(header, length, rendezvous, transport_.context().max_payload)) [[unlikely]]
     return lose({Errc::protocol_error, "a frame's length is wrong", {}});
-  if ((attributes & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) [[unlikely]]
+  if (rendezvous) [[unlikely]]
     return receive_rendezvous(header, data);
   if (reorder_.pass(header.frame.fabric)) [[likely]]
     return deliver(header.frame, static_cast<const std::byte*>(data));

@@ -45,7 +45,8 @@ Result<std::unique_ptr<UcxTransport>> UcxTransport::create(TransportContext& con
   if (options.rendezvous_threshold <= kSmallPayload)
     return fail(Errc::invalid_argument,
                 "UcxOptions::rendezvous_threshold must be above " + std::to_string(kSmallPayload));
-  auto worker = Worker::create(options, context.listen_host);
+  if (options.host.empty()) options.host = context.listen_host;
+  auto worker = Worker::create(options);
   if (!worker) return tl::make_unexpected(worker.error());
   std::unique_ptr<UcxTransport> transport(
       new UcxTransport(context, std::move(options), std::move(offer), std::move(*worker)));
@@ -109,10 +110,10 @@ UcxTransport::~UcxTransport() {
 Result<void> UcxTransport::listen(EngineAddress& address) {
   if (listener_ != nullptr)
     return fail(Errc::invalid_argument, "the ucx transport listens already");
-  auto listener = Listener::create(*worker_, context_.listen_host, {&on_incoming, this});
+  auto listener = Listener::create(*worker_, options_.host, {&on_incoming, this});
   if (!listener) return tl::make_unexpected(listener.error());
   listener_ = std::move(*listener);
-  address.ucx.push_back({context_.listen_host, listener_->port()});
+  address.ucx.push_back({options_.host, listener_->port()});
   return {};
 }
 
@@ -363,19 +364,18 @@ ucs_status_t UcxTransport::on_frame(void* context, const void* header, std::size
                                     void* data, std::size_t length,
                                     const ucp_am_recv_param_t* param) {
   auto& self = *static_cast<UcxTransport*>(context);
-  WireHeader wire;
-  if (header_length != sizeof wire) [[unlikely]]
+  const auto wire = decode_header({static_cast<const std::byte*>(header), header_length});
+  if (!wire) [[unlikely]]
     return UCS_OK;
-  std::memcpy(&wire, header, sizeof wire);
-  const auto index = static_cast<std::uint32_t>(wire.key);
+  const auto index = static_cast<std::uint32_t>(wire->key);
   if (index >= self.entries_.size()) [[unlikely]]
     return UCS_OK;
   const Entry& entry = self.entries_[index];
   // A key of the past: the connection is closed, and the frame comes late.
-  if (entry.key != wire.key || entry.connection == nullptr) [[unlikely]]
+  if (entry.key != wire->key || entry.connection == nullptr) [[unlikely]]
     return UCS_OK;
   if (!entry.connection->closing()) [[likely]]
-    entry.connection->on_message(wire, data, length, param->recv_attr);
+    entry.connection->on_message(*wire, data, length, param->recv_attr);
   return UCS_OK;
 }
 

@@ -47,6 +47,9 @@ class UcxTransport final : public Transport, private PollHandler {
   /// Operations that UCX has not finished, those of closed connections among them.
   std::size_t unfinished() const noexcept { return sends_.busy() + receives_.busy(); }
 
+  /// UCX's endpoints, those of closed connections among them.
+  std::size_t endpoints() const noexcept { return by_endpoint_.size() + parting_.size(); }
+
   // For the connections.
   TransportContext& context() noexcept { return context_; }
   const UcxOptions& options() const noexcept { return options_; }

@@ -9,9 +9,11 @@
 // connection, or one of another peer that guesses, fits no key.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -31,6 +33,22 @@ struct WireHeader {
   ConnectionKey key = 0;
 };
 static_assert(sizeof(WireHeader) == 40);
+
+/// The header of a frame as it came; nullopt if it is none.
+inline std::optional<WireHeader> decode_header(std::span<const std::byte> bytes) noexcept {
+  WireHeader header;
+  if (bytes.size() != sizeof header) [[unlikely]]
+    return std::nullopt;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  return header;
+}
+
+/// Whether `length` bytes of data, eager or by rendezvous, can be what a header tells of.
+inline bool fits(const WireHeader& header, std::size_t length, bool rendezvous,
+                 std::uint32_t max_payload) noexcept {
+  return length == header.frame.length && length <= max_payload &&
+         (!rendezvous || length > kSmallPayload);
+}
 
 /// The handshake's transport_data: the key for frames to its sender.
 inline std::string encode_key(ConnectionKey key) {

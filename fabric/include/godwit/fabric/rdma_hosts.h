@@ -10,4 +10,7 @@ namespace godwit::fabric {
 /// device is opened. Empty: this machine has none.
 std::vector<std::string> rdma_hosts();
 
+/// The device and port ("rxe0:1") behind one of these addresses; empty: no RDMA device has it.
+std::string rdma_port_of(const std::string& host);
+
 }  // namespace godwit::fabric

@@ -1,6 +1,8 @@
 // UcxOptions: which of UCX's own transports and devices an engine's `ucx` transport uses.
 //
-// Plain values, copied by the transport when it is made. What each does is in docs/ucx.md.
+// Plain values, copied by the transport when it is made. What is left empty is taken from UCX's own
+// variable in the environment if that is set, and else chosen for the host: over RDMA where its
+// address is one of an RDMA device, over TCP elsewhere. docs/ucx.md says what each does.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +11,22 @@
 namespace godwit::fabric {
 
 struct UcxOptions {
-  /// UCX's transports for data, as UCX_TLS lists them: "tcp", "posix,tcp", "rc_verbs,self" ...
-  /// Connecting by socket address needs one that has the network device, beside shared memory.
-  /// Shared memory is not the default on one node: a process killed while it writes into a
-  /// receiver's UCX queue stalls all other senders of that receiver.
-  std::string tls = "tcp";
+  /// Numeric address to listen at, which chooses the device; empty: the context's listen_host.
+  std::string host;
 
-  /// Network devices as UCX_NET_DEVICES lists them; empty: the device that has listen_host.
+  /// UCX's transports for data, as UCX_TLS lists them: "rc_verbs,self" for RDMA, "tcp",
+  /// "posix,tcp" ... Connecting by socket address needs one that has the network device, beside
+  /// shared memory. Shared memory is never chosen by itself: a process killed while it writes into
+  /// a receiver's UCX queue stalls all other senders of that receiver.
+  std::string tls;
+
+  /// Network devices as UCX_NET_DEVICES lists them ("rxe0:1", "eth0"); chosen: the one that has
+  /// the host's address.
   std::string net_devices;
 
-  /// How connections are made, as UCX_SOCKADDR_TLS_PRIORITY: "tcp", or "rdmacm" on RDMA devices.
-  std::string sockaddr_tls_priority = "tcp";
+  /// How connections are made, as UCX_SOCKADDR_TLS_PRIORITY; chosen: "rdmacm" where `tls` names an
+  /// RDMA transport, else "tcp".
+  std::string sockaddr_tls_priority;
 
   /// Payloads from this many bytes on are sent by rendezvous, straight into the receiver's buffer.
   /// At least kSmallPayload + 1.
