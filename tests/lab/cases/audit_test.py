@@ -1,5 +1,6 @@
-"""The audit over RDMA: calls and messages between processes, each counted, while their connections
-and links are cut and they themselves are killed."""
+"""The audit over RDMA: calls, messages and copies against grants between processes, each counted or
+compared, while their connections and links are cut and they themselves are killed."""
+import re
 import time
 
 from labtool.agents import RUN, start_agents, start_zookeeper
@@ -14,9 +15,14 @@ def test_over_verbs(cluster: Cluster) -> None:
     before = cluster.rdma_counter(1, "rcvd_pkts")
     operations = 20_000
     result = cluster.run(1, f"{audit} --processes 4 --operations {operations} --transports verbs,tcp "
-                         f"--cuts-per-second 0.5 --host {cluster.address(1)} --limit 300",
+                         f"--copies 50 --cuts-per-second 0.5 --host {cluster.address(1)} --limit 300",
                          timeout=350)
     assert result.status == 0, result.stdout[-3000:] + result.stderr[-1000:]
+    # Copies of large pieces: most of the bytes go by RDMA READ and WRITE.
+    copies = re.search(r"(\d+) copies against grants", result.stdout)
+    one_sided = re.search(r"(\d+) bytes one-sided over verbs", result.stdout)
+    assert copies and int(copies[1]) > operations / 100, result.stdout[-3000:]
+    assert one_sided and int(one_sided[1]) > int(copies[1]) * 5_000, result.stdout[-3000:]
     carried = cluster.rdma_counter(1, "rcvd_pkts") - before
     assert carried > operations / 4, f"the device carried {carried} packets alone"
     cluster.check_kernel(1)
@@ -78,6 +84,13 @@ def test_between_nodes(cluster: Cluster) -> None:
 
     succeed(start_between(cluster, (1, 2), "--processes 4 --seconds 20 --kills 4 "
                           "--transports verbs,tcp --cuts-per-second 0.3"), 120)
+
+    # UCX aborts a process now and then when a peer is killed: connections alone are cut.
+    by_verbs = carried()
+    succeed(start_between(cluster, (1, 2), "--processes 4 --operations 15000 "
+                          "--transports ucx,tcp --cuts-per-second 0.5 --limit 100"), 150)
+    by_ucx = [now - then for now, then in zip(carried(), by_verbs)]
+    assert min(by_ucx) > 3000, f"the devices carried {by_ucx} packets alone over ucx"
     assert min(carried()) > 10_000, f"the devices carried {carried()} packets alone"
     for node in (1, 2):
         cluster.check_kernel(node)

@@ -5,10 +5,11 @@ from labtool.cluster import Cluster
 from labtool.testing import case
 
 
-def run_tests(cluster: Cluster, which: str, environment: str = "") -> None:
-    """Runs tests of the fabric in one node: both ends of their connections are there."""
+def run_tests(cluster: Cluster, which: str, environment: str = "",
+              program: str = "godwit_fabric_tests") -> None:
+    """Runs tests in one node: both ends of their connections are there."""
     cluster.need_rdma()
-    tests = cluster.program("godwit_fabric_tests")
+    tests = cluster.program(program)
     # A device that the tests remove and make again counts from 0.
     before = 0 if environment else cluster.rdma_counter(1, "rcvd_pkts")
     result = cluster.run(1, f"{environment} {tests} --gtest_brief=1 --gtest_filter='{which}'",
@@ -35,6 +36,16 @@ def test_conformance_with_little_memory(cluster: Cluster) -> None:
 @case(nodes=1, seconds=240)
 def test_failing_queue_pairs_and_little_memory(cluster: Cluster) -> None:
     run_tests(cluster, "VerbsDevice.*")
+
+
+@case(nodes=1, seconds=240)
+def test_one_sided_access(cluster: Cluster) -> None:
+    run_tests(cluster, "Transports/OneSided.*/verbs*:VerbsDeviceOneSided.*")
+
+
+@case(nodes=1, seconds=300)
+def test_copies_against_grants(cluster: Cluster) -> None:
+    run_tests(cluster, "Transports/Grants.*/verbs", program="godwit_endpoints_tests")
 
 
 @case(nodes=1, seconds=240)
