@@ -75,8 +75,7 @@ std::chrono::microseconds cpu_time() {
   return of(usage.ru_utime) + of(usage.ru_stime);
 }
 
-// --- connecting
-// -----------------------------------------------------------------------------------
+// --- connecting ---------------------------------------------------------------------------------
 
 TEST_P(Conformance, BothSidesLearnOfEachOther) {
   Pair pair(factory);
@@ -192,8 +191,7 @@ TEST_P(Conformance, ASilentPeerEndsTheHandshakeAtItsDeadline) {
   EXPECT_TRUE(a.established.empty());
 }
 
-// --- frames
-// ---------------------------------------------------------------------------------------
+// --- frames -------------------------------------------------------------------------------------
 
 TEST_P(Conformance, FramesKeepTheirOrderBothWays) {
   Pair pair(factory);
@@ -443,8 +441,7 @@ TEST_P(Conformance, HandlersMaySendAndClose) {
   EXPECT_EQ(pair.b.closed[0].reason.code, Errc::connection_lost);
 }
 
-// --- the end
-// --------------------------------------------------------------------------------------
+// --- the end ------------------------------------------------------------------------------------
 
 TEST_P(Conformance, CloseIsToldOnceToEachSide) {
   for (const bool dialer_closes : {true, false}) {
@@ -600,8 +597,7 @@ TEST_P(Conformance, ReconnectingLeaksNothing) {
   EXPECT_EQ(a.frames().bytes(), bytes);
 }
 
-// --- waiting
-// --------------------------------------------------------------------------------------
+// --- waiting ------------------------------------------------------------------------------------
 
 /// Progresses until the transport lets its engine sleep.
 bool arm(TestEngine& engine) {

@@ -26,8 +26,7 @@ SimChannel::SimChannel(Host& host, Identity own, Identity peer, std::uint64_t li
       peer_(peer),
       core_(lineage, epoch, host.rules().session_tie && own.endpoint < peer.endpoint, first) {}
 
-// --- the application's side
-// ------------------------------------------------------------------------
+// --- the application's side ---------------------------------------------------------------------
 
 bool SimChannel::send(Kind kind) {
   channel::SendWindow& window = core_.out(Stream::messages);
@@ -103,8 +102,7 @@ bool SimChannel::abandon(std::uint32_t choice) {
   return true;
 }
 
-// --- sessions
-// --------------------------------------------------------------------------------------
+// --- sessions -----------------------------------------------------------------------------------
 
 Frame SimChannel::make(FrameType type) const {
   Frame frame;
@@ -275,8 +273,7 @@ void SimChannel::haunt() {
   host_->post(connection_, make(host_->random().chance(50) ? FrameType::probe : FrameType::report));
 }
 
-// --- the network's side
-// ----------------------------------------------------------------------------
+// --- the network's side -------------------------------------------------------------------------
 
 bool SimChannel::is_present(ConnectionId connection) const noexcept {
   if (!core_.attached()) return false;

@@ -113,8 +113,7 @@ void World::handle(const Event& event) {
   }
 }
 
-// --- the network
-// -----------------------------------------------------------------------------------
+// --- the network --------------------------------------------------------------------------------
 
 CopyId World::other_end(ConnectionId connection, CopyId copy) const {
   const Connection& at = connections_[connection];
@@ -219,8 +218,7 @@ void World::cut_all(CopyId copy) {
   }
 }
 
-// --- timers
-// ----------------------------------------------------------------------------------------
+// --- timers -------------------------------------------------------------------------------------
 
 void World::set_timer(CopyId id, std::uint32_t peer) {
   Copy& copy = *copies_[id];
@@ -243,8 +241,7 @@ void World::wake_application(CopyId id) {
   schedule(random_.below(weather_.hasty ? 2 : 60), What::application, id);
 }
 
-// --- what applications and the world do
-// ------------------------------------------------------------
+// --- what applications and the world do ---------------------------------------------------------
 
 std::uint32_t World::other_endpoint(std::uint32_t endpoint) {
   const std::uint32_t other = random_.below(weather_.endpoints - 1);
@@ -383,8 +380,7 @@ void World::publish(const Record& record) {
   }
 }
 
-// --- what must hold
-// --------------------------------------------------------------------------------
+// --- what must hold -----------------------------------------------------------------------------
 
 void World::check_agreement(const Copy& copy, std::uint32_t peer) {
   const std::uint32_t own = copy.self().identity.endpoint;

@@ -74,8 +74,7 @@ Result<void> Link::start() {
   return {};
 }
 
-// --- Any thread
-// -----------------------------------------------------------------------------------
+// --- Any thread ---------------------------------------------------------------------------------
 
 std::uint64_t Link::ask(Request request, Limit limit, Answer answer) {
   const auto now = Clock::now();
@@ -192,8 +191,7 @@ endpoints::proto::HelloReply Link::agent() const {
   return agent_;
 }
 
-// --- The thread
-// -----------------------------------------------------------------------------------
+// --- The thread ---------------------------------------------------------------------------------
 
 void Link::run() {
   const auto patience = Clock::now() + options_.attach_timeout;
@@ -402,8 +400,7 @@ void Link::finish(std::uint64_t number, Result<Response> result) {
   answer(std::move(result));
 }
 
-// --- Messages
-// -------------------------------------------------------------------------------------
+// --- Messages -----------------------------------------------------------------------------------
 
 Result<void> Link::on_message(std::string_view bytes) {
   Response response;
@@ -587,8 +584,7 @@ void Link::release(const EndpointId& id) {
   held_.erase(id);
 }
 
-// --- The end
-// --------------------------------------------------------------------------------------
+// --- The end ------------------------------------------------------------------------------------
 
 void Link::detach() {
   std::uint64_t detach_number;

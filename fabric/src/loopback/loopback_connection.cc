@@ -23,8 +23,7 @@ void LoopbackConnection::join(LoopbackConnection& one, LoopbackConnection& other
   other.other_ = &one;
 }
 
-// --- handshake
-// ------------------------------------------------------------------------------------
+// --- handshake ----------------------------------------------------------------------------------
 
 void LoopbackConnection::send_handshake() {
   for (std::string& message : handshake_.take_output()) {
@@ -50,8 +49,7 @@ void LoopbackConnection::expire() {
   close({Errc::unreachable, "the peer did not finish the handshake in time", {}});
 }
 
-// --- sending
-// --------------------------------------------------------------------------------------
+// --- sending ------------------------------------------------------------------------------------
 
 SendStatus LoopbackConnection::send(Frame& frame) {
   if (!established_) return SendStatus::closed;
@@ -101,8 +99,7 @@ void LoopbackConnection::put(const Frame& frame, std::span<const std::byte> payl
   if (faults.cut_after != 0 && sent >= faults.cut_after) cut();
 }
 
-// --- receiving
-// ------------------------------------------------------------------------------------
+// --- receiving ----------------------------------------------------------------------------------
 
 bool LoopbackConnection::has_work() const noexcept {
   const bool may_send =
@@ -152,8 +149,7 @@ void LoopbackConnection::deliver_frame(Parcel& parcel) {
   events.on_frame(*this, parcel.header, placed, std::move(large));
 }
 
-// --- the end
-// --------------------------------------------------------------------------------------
+// --- the end ------------------------------------------------------------------------------------
 
 void LoopbackConnection::close(Error reason) {
   if (!open_) return;

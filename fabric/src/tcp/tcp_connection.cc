@@ -47,8 +47,7 @@ TcpConnection::~TcpConnection() {
   if (socket_ && watched_ != 0) transport_.context().poller.remove(socket_.get(), *this);
 }
 
-// --- dialing and handshake
-// ------------------------------------------------------------------------
+// --- dialing and handshake ----------------------------------------------------------------------
 
 void TcpConnection::start() {
   if (state_ == State::dialing) {
@@ -154,8 +153,7 @@ void TcpConnection::expire() {
          {}});
 }
 
-// --- sending
-// --------------------------------------------------------------------------------------
+// --- sending ------------------------------------------------------------------------------------
 
 SendStatus TcpConnection::send(Frame& frame) {
   if (state_ != State::established) return SendStatus::closed;
@@ -254,8 +252,7 @@ void TcpConnection::watch_for_room() {
   if (open() && full_) watch(EPOLLIN | EPOLLOUT);
 }
 
-// --- receiving
-// ------------------------------------------------------------------------------------
+// --- receiving ----------------------------------------------------------------------------------
 
 unsigned TcpConnection::receive() {
   const std::span<std::byte> scratch = transport_.scratch();
@@ -307,8 +304,7 @@ void TcpConnection::watch(std::uint32_t events) {
   watched_ = events;
 }
 
-// --- the end
-// --------------------------------------------------------------------------------------
+// --- the end ------------------------------------------------------------------------------------
 
 void TcpConnection::fail_socket(const char* what, int error) {
   close({Errc::connection_lost, std::string(what) + ": " + strerror(error), {}});

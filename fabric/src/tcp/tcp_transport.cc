@@ -31,8 +31,7 @@ TcpTransport::~TcpTransport() {
   }
 }
 
-// --- listening and dialing
-// ------------------------------------------------------------------------
+// --- listening and dialing ----------------------------------------------------------------------
 
 Result<void> TcpTransport::listen(EngineAddress& address) {
   auto name = SocketName::of({context_.listen_host, options_.port});
@@ -107,8 +106,7 @@ void TcpTransport::resume_listener() {
     listener_resumes_ = now + kListenerPause;
 }
 
-// --- moving
-// ---------------------------------------------------------------------------------------
+// --- moving -------------------------------------------------------------------------------------
 
 unsigned TcpTransport::progress() {
   unsigned events = 0;

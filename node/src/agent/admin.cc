@@ -93,8 +93,7 @@ void Admin::refuse(const Asker& asker, const Error& error) {
   answer(asker, response);
 }
 
-// --- Nodes and processes
-// --------------------------------------------------------------------------
+// --- Nodes and processes ------------------------------------------------------------------------
 
 void Admin::list_nodes(const Asker& asker, coord::Deadline deadline) {
   // Read afresh: the table's watch does not see the load within a record.
@@ -145,8 +144,7 @@ void Admin::list_processes(const Asker& asker) {
   answer(asker, response);
 }
 
-// --- DCs and keys
-// ---------------------------------------------------------------------------------
+// --- DCs and keys -------------------------------------------------------------------------------
 
 proto::DcInfo Admin::info_of(const coord::proto::DcRecord& record) const {
   proto::DcInfo info;
@@ -263,8 +261,7 @@ void Admin::import_key(const Asker& asker, const proto::ImportKeyRequest& reques
       });
 }
 
-// --- Endpoints
-// ------------------------------------------------------------------------------------
+// --- Endpoints ----------------------------------------------------------------------------------
 
 void Admin::list_endpoints(const Asker& asker, const proto::ListEndpointsRequest& request,
                            coord::Deadline deadline) {

@@ -273,8 +273,7 @@ void Agent::fail_with(const Error& error) {
   leave();
 }
 
-// --- The directory
-// --------------------------------------------------------------------------------
+// --- The directory ------------------------------------------------------------------------------
 
 void Agent::on_session_event(coord::SessionEvent event) {
   membership_->on_session(event);
@@ -319,8 +318,7 @@ void Agent::ready() {
   tell_service_manager("READY=1\nSTATUS=node " + config_.node);
 }
 
-// --- What it says of itself
-// -----------------------------------------------------------------------
+// --- What it says of itself ---------------------------------------------------------------------
 
 coord::proto::NodeLoad Agent::load() const {
   coord::proto::NodeLoad load;

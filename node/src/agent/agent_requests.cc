@@ -150,8 +150,7 @@ void Agent::on_session_closed(const Session& session) {
   if (session.process != 0) processes_->session_closed(session);
 }
 
-// --- Judgements
-// ---------------------------------------------------------------------------
+// --- Judgements ---------------------------------------------------------------------------------
 
 std::optional<Judge::Verdict> Agent::judge_local(const KnownEndpoint& endpoint) const {
   const auto& owner = endpoint.record.owner();
@@ -188,8 +187,7 @@ void Agent::judge_awaited() {
   });
 }
 
-// --- Questions
-// ------------------------------------------------------------------------------------
+// --- Questions ----------------------------------------------------------------------------------
 
 void Agent::resolve(SessionNumber session, std::uint64_t number, const std::string& full_name,
                     coord::Deadline deadline) {
@@ -287,8 +285,7 @@ void Agent::subscribe(SessionNumber session, const wire::Subscribe& request) {
   }
 }
 
-// --- Answers
-// --------------------------------------------------------------------------------------
+// --- Answers ------------------------------------------------------------------------------------
 
 bool Agent::push(SessionNumber session, const KnownEndpoint& endpoint) {
   if (session == 0) return false;

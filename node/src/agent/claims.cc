@@ -66,8 +66,7 @@ Claims::~Claims() {
   loop_.cancel(bury_timer_);
 }
 
-// --- Claims of processes
-// --------------------------------------------------------------------------
+// --- Claims of processes ------------------------------------------------------------------------
 
 void Claims::claim(Process& process, const endpoints::proto::Claim& claim) {
   for (const auto& place : claim.endpoints()) {
@@ -246,8 +245,7 @@ void Claims::reclaim_attempt(Known endpoint, std::uint64_t process, coord::Deadl
                           on_loop<coord::EndpointEntry>(loop_, lifetime_, std::move(on_record)));
 }
 
-// --- Records of this node
-// -------------------------------------------------------------------------
+// --- Records of this node -----------------------------------------------------------------------
 
 void Claims::sweep_later() {
   if (sweep_timer_ != 0) return;

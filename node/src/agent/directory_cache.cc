@@ -42,8 +42,7 @@ DirectoryCache::~DirectoryCache() {
   loop_.cancel(retry_);
 }
 
-// --- Questions
-// ------------------------------------------------------------------------------------
+// --- Questions ----------------------------------------------------------------------------------
 
 void DirectoryCache::resolve(const std::string& dc, const std::string& name, SessionNumber session,
                              coord::Deadline deadline, Answer done) {
@@ -193,8 +192,7 @@ void DirectoryCache::add_subscriber(Entry& entry, SessionNumber session) {
   }
 }
 
-// --- Reading
-// --------------------------------------------------------------------------------------
+// --- Reading ------------------------------------------------------------------------------------
 
 void DirectoryCache::read(const Key& key, Entry& entry, coord::Deadline deadline) {
   entry.reading = true;
@@ -340,8 +338,7 @@ void DirectoryCache::read_stale() {
   }
 }
 
-// --- Changes
-// --------------------------------------------------------------------------------------
+// --- Changes ------------------------------------------------------------------------------------
 
 void DirectoryCache::saw(const Known& endpoint) {
   const auto tell = [&](const Key& key) {

@@ -68,8 +68,7 @@ bool MoveDriver::may_have_left(const EndpointId& id) const {
   return reading_.ended || writing_ || reading_.view().phase == migrate::Phase::moving;
 }
 
-// --- Readings
-// -------------------------------------------------------------------------------------
+// --- Readings -----------------------------------------------------------------------------------
 
 void MoveDriver::begin() {
   const auto now = Clock::now();
@@ -140,8 +139,7 @@ void MoveDriver::take(MoveReading reading) {
   if (again_) refresh();
 }
 
-// --- What happens
-// ---------------------------------------------------------------------------------
+// --- What happens -------------------------------------------------------------------------------
 
 void MoveDriver::on_report(migrate::ProcessId process, const endpoints::proto::MoveReport& report) {
   if (finished_ || (source_ && process != source_->process())) return;
@@ -275,8 +273,7 @@ void MoveDriver::check_target() {
           }));
 }
 
-// --- What the machine wants
-// -----------------------------------------------------------------------
+// --- What the machine wants ---------------------------------------------------------------------
 
 void MoveDriver::perform(const migrate::AgentActions& actions) {
   for (const AgentAction& action : actions) {

@@ -47,8 +47,7 @@ void Mover::later(EventLoop::TimerId& timer, std::chrono::milliseconds delay,
   });
 }
 
-// --- Moves under way
-// ------------------------------------------------------------------------------
+// --- Moves under way ----------------------------------------------------------------------------
 
 void Mover::start() {
   look();
@@ -154,8 +153,7 @@ void Mover::finished(MoveDriver& driver) {
   });
 }
 
-// --- Processes
-// ------------------------------------------------------------------------------------
+// --- Processes ----------------------------------------------------------------------------------
 
 MoveDriver* Mover::driver_of(std::uint64_t move, std::uint64_t process) const {
   MoveDriver* source = find(move, Role::source);
@@ -283,8 +281,7 @@ bool Mover::is_unsettled(std::uint64_t process) const {
   return false;
 }
 
-// --- Processes that take what comes here
-// ----------------------------------------------------------
+// --- Processes that take what comes here --------------------------------------------------------
 
 void Mover::stand_by(const Process& process, const endpoints::proto::StandBy& request, Done done) {
   if (request.withdraw()) {
@@ -355,8 +352,7 @@ std::set<std::string> Mover::programs() const {
   return programs;
 }
 
-// --- Moves that nobody drives
-// ---------------------------------------------------------------------
+// --- Moves that nobody drives -------------------------------------------------------------------
 
 // A move whose nodes are both lost has no agent that would end it. Once its members are dead there
 // is nothing to decide any more, and any agent may do it.

@@ -43,8 +43,7 @@ void Planner::survey(coord::Deadline deadline, Surveyed done) {
           }));
 }
 
-// --- One move
-// -------------------------------------------------------------------------------------
+// --- One move -----------------------------------------------------------------------------------
 
 void Planner::plan(const endpoints::proto::MigrateRequest& request, coord::Deadline deadline,
                    Planned done) {

@@ -131,8 +131,7 @@ void Session::follow(TestEngine& engine) {
   };
 }
 
-// --- commands
-// -------------------------------------------------------------------------------------
+// --- commands ---------------------------------------------------------------------------------
 
 Result<std::string> Session::answer(const Words& words) {
   for (const Command& command : commands()) {
