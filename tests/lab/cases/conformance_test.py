@@ -9,6 +9,7 @@ def run_between(cluster: Cluster, transports: "tuple[str, ...]") -> None:
     cluster.need_rdma()
     tests = cluster.program("godwit_remote_conformance")
     before = [cluster.rdma_counter(node, "rcvd_pkts") for node in (1, 2)]
+    cluster.out(1, "rm -f /tmp/conformance.address")  # of the case before this one
     cluster.start(1, f"{tests} --serve {cluster.address(1)}:0 >/tmp/conformance.address")
     address = cluster.wait_until(
         lambda: cluster.run(1, "cat /tmp/conformance.address").stdout.strip(),
