@@ -3,14 +3,12 @@
 // refused, nothing of it is delivered, and a good peer is served afterwards.
 #ifdef GODWIT_HAVE_VERBS
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 
 #include "fabric/hostile/corpus.h"
+#include "fabric/hostile/verbs_raw_peer.h"
 #include "fabric/test_engine.h"
 #include "godwit/fabric/rdma_hosts.h"
 #include "verbs/verbs_transport.h"
@@ -21,9 +19,6 @@ namespace godwit::fabric::testing {
 namespace {
 
 using namespace std::chrono_literals;
-using verbs::Control;
-using verbs::Device;
-using verbs::Handle;
 using verbs::Introduction;
 using verbs::Kind;
 using verbs::Link;
@@ -37,89 +32,6 @@ TransportFactory factory() {
             return made ? std::move(*made) : nullptr;
           }};
 }
-
-/// Sends bytes as they are, up to what a slot holds, in one message.
-bool send_raw(Device& device, Link& link, std::string_view bytes) {
-  const std::uint32_t slot = device.take_slot();
-  if (slot == Device::kNone || !link.room()) return false;
-  bytes = bytes.substr(0, verbs::kSlotBytes);
-  std::memcpy(device.slot(slot), bytes.data(), bytes.size());
-  std::array<ibv_sge, 1> pieces{};
-  pieces[0] = {reinterpret_cast<std::uint64_t>(device.slot(slot)),
-               static_cast<std::uint32_t>(bytes.size()), device.slot_key()};
-  return link.send(pieces, false, slot, true);
-}
-
-/// A header of that kind that fits the body, and the body.
-std::string message(Kind kind, std::string_view body, std::uint32_t length) {
-  FrameHeader header;
-  header.length = length;
-  header.fabric = verbs::pack(Control{kind, 0, 0});
-  return std::string(reinterpret_cast<const char*>(&header), sizeof header) +
-         std::string(body.substr(0, kSmallPayload));
-}
-
-/// Dials the engine under test by rdmacm, with a queue pair and a device of its own.
-class RawPeer {
- public:
-  explicit RawPeer(TestEngine& target) : target_(target), arena_(*Arena::create(32 << 20)) {
-    channel_.reset(rdma_create_event_channel());
-    EXPECT_EQ(fcntl(channel_->fd, F_SETFL, O_NONBLOCK), 0);
-  }
-
-  /// False: refused.
-  bool dial(std::string_view introduction) {
-    link_.reset();
-    rdma_cm_id* id = nullptr;
-    if (rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0) return false;
-    Handle<rdma_cm_id> owner(id);
-    auto to = verbs::CmAddress::parse(target_.address().verbs.front());
-    if (rdma_resolve_addr(id, nullptr, to->get(), 2000) != 0) return false;
-    if (next_event() != RDMA_CM_EVENT_ADDR_RESOLVED) return false;
-    if (rdma_resolve_route(id, 2000) != 0) return false;
-    if (next_event() != RDMA_CM_EVENT_ROUTE_RESOLVED) return false;
-    if (device_ == nullptr) device_ = *Device::open(id->verbs->device, options_, *arena_);
-    link_ = std::make_unique<Link>(*device_, options_, std::move(owner));
-    link_->window = *device_->take_window();
-    return link_->make_pair() && link_->connect(introduction.substr(0, 56)) &&
-           next_event() == RDMA_CM_EVENT_CONNECT_RESPONSE && link_->activate() &&
-           link_->establish();
-  }
-  void hang_up() { link_.reset(); }
-
-  void name_link(std::uint32_t number) { link_->peer_id = number; }
-  std::uint32_t told() const { return told_; }
-  bool send(std::string_view bytes) { return send_raw(*device_, *link_, bytes); }
-
- private:
-  int next_event() {
-    rdma_cm_event* event = nullptr;
-    int type = -1;
-    pump_until(
-        [&] {
-          if (rdma_get_cm_event(channel_.get(), &event) != 0) return false;
-          type = event->event;
-          if (type == RDMA_CM_EVENT_CONNECT_RESPONSE) {
-            const auto peer =
-                Introduction::decode({static_cast<const char*>(event->param.conn.private_data),
-                                      event->param.conn.private_data_len});
-            told_ = peer ? peer->link : 0;
-          }
-          rdma_ack_cm_event(event);
-          return true;
-        },
-        10s, target_);
-    return type;
-  }
-
-  TestEngine& target_;
-  std::unique_ptr<Arena> arena_;
-  VerbsOptions options_;
-  Handle<rdma_event_channel> channel_;
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Link> link_;
-  std::uint32_t told_ = 0;
-};
 
 class HostileVerbsPeer : public ::testing::Test {
  protected:
@@ -146,7 +58,7 @@ void expect_good_service(TransportFactory& factory, TestEngine& target) {
 
 TEST_F(HostileVerbsPeer, AStrangerIsNeverBelievedAndAGoodPeerIsServedAfterwards) {
   TestEngine target(factory_, {.handshake_timeout = 1s});
-  RawPeer raw(target);
+  VerbsRawPeer raw(target.address(), [&] { target.step(); });
   const std::string sound = Introduction{1}.encode();
   std::size_t accepted = 0;
   for (const CorpusEntry& entry : hostile_corpus()) {
@@ -158,11 +70,12 @@ TEST_F(HostileVerbsPeer, AStrangerIsNeverBelievedAndAGoodPeerIsServedAfterwards)
     for (const bool whole : {true, false}) {
       const std::size_t closed = target.closed.size();
       ASSERT_TRUE(raw.dial(sound));
-      raw.name_link(raw.told());
+      raw.name_link();
       const auto size =
           static_cast<std::uint32_t>(std::min<std::size_t>(entry.bytes.size(), kSmallPayload));
-      ASSERT_TRUE(raw.send(whole ? entry.bytes : message(Kind::handshake, entry.bytes, size)));
-      ASSERT_TRUE(raw.send(message(Kind::frame, entry.bytes, size)));
+      ASSERT_TRUE(
+          raw.send(whole ? entry.bytes : verbs_message(Kind::handshake, entry.bytes, size)));
+      ASSERT_TRUE(raw.send(verbs_message(Kind::frame, entry.bytes, size)));
       ASSERT_TRUE(pump_until([&] { return target.closed.size() > closed; }, 10s, target));
       ASSERT_TRUE(target.established.empty()) << "a stranger was believed";
       ASSERT_TRUE(target.received.empty());
@@ -193,8 +106,8 @@ TEST_F(HostileVerbsPeer, AMemberThatBreaksTheProtocolLosesItsConnectionAlone) {
           target));
       Link& link = static_cast<verbs::VerbsConnection*>(member.established[0])->link();
       const std::size_t closed = target.closed.size();
-      ASSERT_TRUE(send_raw(device, link,
-                           kind == Kind{} ? entry.bytes : message(kind, entry.bytes, 100'000)));
+      ASSERT_TRUE(send_raw(
+          device, link, kind == Kind{} ? entry.bytes : verbs_message(kind, entry.bytes, 100'000)));
       // Nobody's link: the last straw for what could have been a sound message.
       link.peer_id = 0x7fffffff;
       ASSERT_TRUE(send_raw(device, link, entry.bytes));

@@ -1,18 +1,25 @@
 // Session: the peer process of a test. It does with one engine what the test tells it, a line for
 // each command, and answers each with a line: `ok WORDS` or `failed SENTENCE`.
 //
-//   engine TRANSPORT NODE KEY DC HANDSHAKE_MS VERSION_MIN VERSION_MAX MAX_PAYLOAD -> address, as
-//   hex dial ADDRESS DC links                    -> how many connections were established, how many
-//   closed, in all peer LINK                -> kind engine node dc version features max_payload
-//   dialed closure N                -> code and sentence of the Nth connection that closed send
-//   LINK COUNT TAG SIZE...  queues frames; they leave as there is room sent LINK                ->
-//   how many left, and 1 if the connection has no room now received LINK            -> the Series:
-//   frames bytes hash wrong dropped echo LINK                   sends each frame of the link back
-//   from now on place none|arena            where large payloads go close LINK still, go makes no
-//   progress, goes on asleep                   -> 1 if the engine sleeps and waits for no deadline;
-//   how often it woke memory                   -> bytes of the arena and frames in use descriptors
-//   -> open ones of this process end                         ends the engine die kills this
-//   process; no answer
+//   engine TRANSPORT NODE KEY DC HANDSHAKE_MS VERSION_MIN VERSION_MAX MAX_PAYLOAD
+//                            its address, as hex
+//   dial ADDRESS DC
+//   links                    how many connections were established, and how many closed, in all
+//   peer LINK                kind engine node dc version features max_payload dialed
+//   closure N                code and sentence of the Nth connection that closed
+//   send LINK COUNT TAG SIZE...
+//                            queues frames; they leave as there is room
+//   sent LINK                how many left, and 1 if the connection has no room now
+//   received LINK            the Series: frames bytes hash wrong dropped
+//   echo LINK                sends each frame of the link back from now on
+//   place none|arena         where large payloads go
+//   close LINK
+//   still, go                makes no progress, goes on
+//   asleep                   1 if the engine sleeps, 1 if it waits for a deadline; its wakes
+//   memory                   bytes of the arena and frames in use
+//   descriptors              open ones of this process
+//   end                      ends the engine
+//   die                      kills this process; no answer
 //
 // A LINK is the number of an established connection, from 0, in the order in which they came. The
 // engine sleeps whenever its transport lets it, and commands that do not concern it do not wake it:

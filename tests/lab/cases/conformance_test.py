@@ -1,4 +1,5 @@
-"""The transports' contract, each end of the connections in a process on a node of its own."""
+"""The transports' contract, and the corpora of the fuzz targets from a hostile peer, each end of the
+connections in a process on a node of its own."""
 import re
 
 from labtool.cluster import Cluster
