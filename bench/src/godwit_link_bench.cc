@@ -125,10 +125,17 @@ class Side final : public ConnectionEvents {
       return;
     }
     if (++idle_ % 64 == 0) fabric_->poll_descriptors();
-    if ((options_.sleep || (options_.serve && idle_ > 1'000'000)) && idle_ > 1000) {
+    if (options_.sleep ? has_spun() : options_.serve && idle_ > 1'000'000) {
       fabric_->sleep(Clock::now() + std::chrono::seconds(1));
       idle_ = 0;
     }
+  }
+
+  /// As long as an engine spins unless it is told otherwise.
+  bool has_spun() {
+    const auto now = Clock::now();
+    if (idle_ == 1) idle_since_ = now;
+    return now - idle_since_ >= std::chrono::microseconds(50);
   }
 
   void send(Connection& connection, std::uint32_t size, Tag tag) {
@@ -171,6 +178,7 @@ class Side final : public ConnectionEvents {
   Connection* connection_ = nullptr;
   std::uint64_t received_ = 0;
   std::uint64_t idle_ = 0;
+  Clock::time_point idle_since_;
 };
 
 }  // namespace
@@ -185,7 +193,8 @@ int main(int argc, char** argv) {
   app.add_option("--size", options.size, "bytes of payload")->capture_default_str();
   app.add_option("--count", options.count, "messages")->capture_default_str();
   app.add_flag("--stream", options.stream, "one way, as fast as it goes, instead of ping-pong");
-  app.add_flag("--sleep", options.sleep, "sleep when idle instead of polling");
+  app.add_flag("--sleep", options.sleep,
+               "sleep after 50 us without anything to do, instead of polling");
   CLI11_PARSE(app, argc, argv);
   try {
     Side side(options);

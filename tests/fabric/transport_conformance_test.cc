@@ -1,12 +1,11 @@
-// What every transport must do, run over each of transport_factories().
+// What every transport must do, run over each of transport_factories(): both ends in one process.
+// tests/fabric/remote has what takes two, as the death of one.
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
-#include <csignal>
 #include <map>
 
 #include "fabric/test_engine.h"
@@ -503,38 +502,6 @@ TEST_P(Conformance, AnEngineThatEndsIsNoticed) {
   pair.b.end_transport();
   ASSERT_TRUE(pump_until([&] { return !pair.a.closed.empty(); }, pair.a));
   EXPECT_EQ(pair.a.closed[0].reason.code, Errc::connection_lost);
-}
-
-TEST_P(Conformance, AKilledPeerIsNoticedWithinASecond) {
-  if (!factory.between_processes) GTEST_SKIP() << factory.name << " joins engines of one process";
-  std::array<int, 2> pipe_to_parent{};
-  ASSERT_EQ(pipe(pipe_to_parent.data()), 0);
-  const pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    TestEngine engine(factory);
-    const std::string blob = engine.address().serialize();
-    if (write(pipe_to_parent[1], blob.data(), blob.size()) < 0) _exit(1);
-    while (true) {
-      engine.step();
-      usleep(100);  // the parent decides when this ends
-    }
-  }
-  std::string blob(EngineAddress::kMaxBlob, '\0');
-  const ssize_t size = read(pipe_to_parent[0], blob.data(), blob.size());
-  ASSERT_GT(size, 0);
-  blob.resize(static_cast<std::size_t>(size));
-  TestEngine a(factory);
-  auto dialed = a.transport().connect(EngineAddress::parse(blob).value(), kDc);
-  ASSERT_TRUE(dialed.has_value()) << dialed.error().to_string();
-  EXPECT_TRUE(pump_until([&] { return !a.established.empty(); }, a));
-  ASSERT_EQ(kill(child, SIGKILL), 0);
-  EXPECT_TRUE(pump_until([&] { return !a.closed.empty(); }, 1s, a));
-  EXPECT_EQ(waitpid(child, nullptr, 0), child);
-  ::close(pipe_to_parent[0]);
-  ::close(pipe_to_parent[1]);
-  ASSERT_EQ(a.closed.size(), 1u);
-  EXPECT_EQ(a.closed[0].reason.code, Errc::connection_lost);
 }
 
 TEST_P(Conformance, ManyConnections) {
