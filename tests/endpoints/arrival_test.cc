@@ -15,6 +15,9 @@ class ArrivalTest : public RelocationTest {
  protected:
   enum class End { open, leave };
 
+  /// A thread that waits for these is joined also where a test ended early.
+  ~ArrivalTest() override { copied_ = over_ = true; }
+
   /// Binds demo/server on a thread of its own, which takes one message of the peer's and parks.
   /// Once `resumed_` is known it leaves, or it opens the gate again and serves one request.
   void start_old_place(Endpoint& peer, Remote& to) {
@@ -95,6 +98,8 @@ class ArrivalTest : public RelocationTest {
   std::promise<bool> resumed_;
   std::promise<End> decision_;
   std::atomic<bool> attached_{false};
+  // For copies: the new place is open, the copy has ended, and it may leave.
+  std::atomic<bool> opened_{false}, copied_{false}, over_{false};
   std::jthread old_, fresh_;
 };
 
@@ -182,8 +187,7 @@ TEST_P(ArrivalTest, CopiesWaitForTheGrant) {
   ASSERT_TRUE(peer);
   Remote to;
   start_old_place(*peer, to);
-  std::atomic<bool> over{false};
-  fresh_ = std::jthread([&] {
+  fresh_ = std::jthread([this] {
     auto server = Relocation::install(*process_, moved_);
     ASSERT_TRUE(server) << server.error().to_string();
     ASSERT_TRUE(server->regrant(grant_, memory_));
@@ -197,14 +201,14 @@ TEST_P(ArrivalTest, CopiesWaitForTheGrant) {
     EXPECT_EQ(std::count(memory_.begin(), memory_.end(), std::byte{0}),
               static_cast<std::ptrdiff_t>(memory_.size()));
     arrive(*server);
-    while (!over) (void)server->receive(1ms);
+    while (!over_) (void)server->receive(1ms);
   });
   std::vector<std::byte> out(memory_.size(), std::byte{7});
   auto copied = peer->copy_to(grant_, 0, out, kLong);
   EXPECT_TRUE(copied) << copied.error().to_string();
   EXPECT_TRUE(memory_ == out);
   resumed_.set_value(false);
-  over = true;
+  over_ = true;
 }
 
 // The peer hears of the grant in the middle of a copy that has begun since. It asks again for what
@@ -214,8 +218,7 @@ TEST_P(ArrivalTest, ACopyThatHasBegunGoesOnWhenThePeerHearsOfTheGrant) {
   ASSERT_TRUE(peer);
   Remote to;
   start_old_place(*peer, to);
-  std::atomic<bool> opened{false}, copied{false}, over{false};
-  fresh_ = std::jthread([&] {
+  fresh_ = std::jthread([this] {
     auto server = Relocation::install(*process_, moved_);
     ASSERT_TRUE(server) << server.error().to_string();
     ASSERT_TRUE(server->regrant(grant_, memory_));
@@ -229,29 +232,29 @@ TEST_P(ArrivalTest, ACopyThatHasBegunGoesOnWhenThePeerHearsOfTheGrant) {
     // The peer is to hear of it from here, before the directory knows.
     const std::uint32_t epoch = Relocation::epoch(*server) + 1;
     Relocation::open(*server, epoch);
-    opened = true;
-    while (!copied) process_->progress();
+    opened_ = true;
+    while (!copied_) process_->progress();
     EXPECT_TRUE(process_->run_until([&] { return Relocation::busy(*server).empty(); }, 5s))
         << "a copy that nobody ends: " << Relocation::busy(*server);
     directory_->moved(server->id(), epoch, *Relocation::engine_address(*process_));
     auto request = server->receive_request(kLong);
     ASSERT_TRUE(request) << request.error().to_string();
     EXPECT_TRUE(server->reply(std::move(*request), Bytes{}));
-    while (!over) (void)server->receive(1ms);
+    while (!over_) (void)server->receive(1ms);
   });
   std::atomic<int> answers{0};
   ASSERT_TRUE(peer->call_async(
       to, Bytes{}, [&](Result<Message> reply) { answers += reply.has_value(); }, kLong));
   let_it_attach(*peer);
-  while (!opened) std::this_thread::yield();
+  while (!opened_) std::this_thread::yield();
   std::vector<std::byte> out(memory_.size(), std::byte{7});
   auto done = peer->copy_to(grant_, 0, out, kLong);
   EXPECT_TRUE(done) << done.error().to_string();
   EXPECT_TRUE(memory_ == out);
-  copied = true;
+  copied_ = true;
   while (answers == 0) keep_going(*peer);
   resumed_.set_value(false);
-  over = true;
+  over_ = true;
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, ArrivalTest,
