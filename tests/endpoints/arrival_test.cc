@@ -244,7 +244,12 @@ TEST_P(ArrivalTest, ACopyThatHasBegunGoesOnWhenThePeerHearsOfTheGrant) {
   });
   std::atomic<int> answers{0};
   ASSERT_TRUE(peer->call_async(
-      to, Bytes{}, [&](Result<Message> reply) { answers += reply.has_value(); }, kLong));
+      to, Bytes{},
+      [&](Result<Message> reply) {
+        EXPECT_TRUE(reply) << reply.error().to_string();
+        ++answers;
+      },
+      kLong));
   let_it_attach(*peer);
   while (!opened_) std::this_thread::yield();
   std::vector<std::byte> out(memory_.size(), std::byte{7});

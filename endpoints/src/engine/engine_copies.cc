@@ -263,6 +263,8 @@ void Engine::on_copy_answer(Channel& channel, const wire::Header& header,
                             const wire::CopyAnswer& answer) {
   for (Copy* copy : copies_) {
     if (copy->channel != &channel || copy->token != header.call || copy->result) continue;
+    // It crossed our word that the request is taken back: the owner has dropped what it says.
+    if (copy->state == Copy::State::starting) return;
     if (answer.status != 0) {
       finish_copy(*copy, fail(static_cast<Errc>(answer.status), "the owner refused the copy",
                               channel.remote.to_string()));
