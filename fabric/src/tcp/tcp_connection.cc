@@ -49,7 +49,7 @@ TcpConnection::~TcpConnection() {
 
 // --- dialing and handshake ----------------------------------------------------------------------
 
-void TcpConnection::start() {
+void TcpConnection::begin() {
   if (state_ == State::dialing) {
     dial_next();
   } else {

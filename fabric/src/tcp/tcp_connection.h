@@ -45,7 +45,7 @@ class TcpConnection final : public Connection, private PollHandler {
   // For the transport.
 
   /// Begins to dial, or to listen to the accepted socket. What fails here ends in on_closed.
-  void start();
+  void begin();
   /// Reads what has arrived, at most a few reads' worth; the number of events.
   unsigned receive();
   /// Writes what is queued, as far as the socket takes it.

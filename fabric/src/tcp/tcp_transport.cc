@@ -72,7 +72,7 @@ TcpConnection& TcpTransport::add(std::unique_ptr<TcpConnection> connection) {
   ++under_handshake_;
   if (!added.peer().dialed) ++unproved_;
   next_expiry_ = std::min(next_expiry_, added.deadline());
-  added.start();
+  added.begin();
   return added;
 }
 

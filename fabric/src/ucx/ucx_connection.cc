@@ -36,7 +36,7 @@ UcxConnection::~UcxConnection() {
 
 // --- Life ---------------------------------------------------------------------------------------
 
-void UcxConnection::start(ucp_conn_request_h request) {
+void UcxConnection::begin(ucp_conn_request_h request) {
   ucp_ep_params_t params{};
   params.field_mask = UCP_EP_PARAM_FIELD_ERR_HANDLER | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;  // a forced close needs it as well

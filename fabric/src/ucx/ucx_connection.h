@@ -41,7 +41,7 @@ class UcxConnection final : public Connection {
 
   // For the transport, between two progresses.
   /// Makes the endpoint and sends what the handshake has to say. `request` for the acceptor.
-  void start(ucp_conn_request_h request);
+  void begin(ucp_conn_request_h request);
   void on_deadline();
   /// Hands over the endpoint, to be closed once; null if there is none. What UCX had not finished
   /// goes on without this connection.

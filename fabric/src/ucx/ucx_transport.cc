@@ -177,7 +177,7 @@ unsigned UcxTransport::progress() {
 unsigned UcxTransport::settle() {
   unsigned events = 0;
   for (UcxConnection* connection : std::exchange(starting_, {})) {
-    if (!connection->closing()) connection->start(nullptr);
+    if (!connection->closing()) connection->begin(nullptr);
     ++events;
   }
   events += static_cast<unsigned>(incoming_.size());
@@ -201,7 +201,7 @@ void UcxTransport::accept_incoming() {
       ucp_listener_reject(listener_->get(), request);
     } else {
       const ConnectionKey key = make_key();
-      add(Handshake::accept(context_.identity, offer(key)), key, std::nullopt).start(request);
+      add(Handshake::accept(context_.identity, offer(key)), key, std::nullopt).begin(request);
     }
   }
 }
