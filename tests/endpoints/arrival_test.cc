@@ -77,6 +77,21 @@ class ArrivalTest : public RelocationTest {
     });
   }
 
+  /// The new place, behind its gate, with the memory of the grant: the peer is attached, and what
+  /// it asks in the session has been answered. Nothing: the test has failed.
+  std::optional<Endpoint> install_with_memory() {
+    auto server = Relocation::install(*process_, moved_);
+    EXPECT_TRUE(server) << server.error().to_string();
+    if (!server) return {};
+    EXPECT_TRUE(server->regrant(grant_, memory_));
+    Relocation::receive_peers(*server);
+    for (int quiet = 0; quiet < 50;) {
+      EXPECT_FALSE(server->receive(1ms)) << "taken behind a shut gate";
+      quiet += Relocation::attached_peers(*server) == 1;
+    }
+    return std::move(*server);
+  }
+
   /// An engine works while its thread is in a call.
   static void keep_going(Endpoint& peer) {
     auto nothing = peer.receive(1ms);
@@ -188,15 +203,8 @@ TEST_P(ArrivalTest, CopiesWaitForTheGrant) {
   Remote to;
   start_old_place(*peer, to);
   fresh_ = std::jthread([this] {
-    auto server = Relocation::install(*process_, moved_);
-    ASSERT_TRUE(server) << server.error().to_string();
-    ASSERT_TRUE(server->regrant(grant_, memory_));
-    Relocation::receive_peers(*server);
-    // Long enough for whatever the peer asks in the session to have been answered.
-    for (int quiet = 0; quiet < 50;) {
-      ASSERT_FALSE(server->receive(1ms));
-      quiet += Relocation::attached_peers(*server) == 1;
-    }
+    auto server = install_with_memory();
+    ASSERT_TRUE(server);
     EXPECT_EQ(Relocation::busy(*server), "");
     EXPECT_EQ(std::count(memory_.begin(), memory_.end(), std::byte{0}),
               static_cast<std::ptrdiff_t>(memory_.size()));
@@ -219,16 +227,9 @@ TEST_P(ArrivalTest, ACopyThatHasBegunGoesOnWhenThePeerHearsOfTheGrant) {
   Remote to;
   start_old_place(*peer, to);
   fresh_ = std::jthread([this] {
-    auto server = Relocation::install(*process_, moved_);
-    ASSERT_TRUE(server) << server.error().to_string();
-    ASSERT_TRUE(server->regrant(grant_, memory_));
-    Relocation::receive_peers(*server);
-    // With the request here it is not told at once.
-    for (int quiet = 0; quiet < 50;) {
-      ASSERT_FALSE(server->receive(1ms));
-      quiet += Relocation::attached_peers(*server) == 1;
-    }
-    attached_ = true;
+    auto server = install_with_memory();
+    ASSERT_TRUE(server);
+    attached_ = true;  // and with the call's request here, it is not told at once
     // The peer is to hear of it from here, before the directory knows.
     const std::uint32_t epoch = Relocation::epoch(*server) + 1;
     Relocation::open(*server, epoch);

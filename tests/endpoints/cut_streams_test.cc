@@ -9,9 +9,8 @@
 #include <future>
 #include <thread>
 
-#include "embedded_directory.h"
+#include "endpoints/one_process.h"
 #include "endpoints/own_counters.h"
-#include "godwit/godwit.h"
 #include "godwit/relocation.h"
 
 namespace godwit {
@@ -19,7 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kLong = 60s;                 // only reached when something is broken
 constexpr std::size_t kFrame = 256 * 1024;  // bytes per streamed frame
 constexpr auto kSent = std::byte{0x77};
 constexpr auto kOwn = std::byte{0x5a};
@@ -37,33 +35,14 @@ std::size_t beyond_sockets() {
 }
 const std::size_t kSize = beyond_sockets();
 
-class CutStreams : public ::testing::Test {
+class CutStreams : public ::testing::Test, protected OneProcess {
  protected:
   void SetUp() override {
     ProcessOptions options;
     options.force_transport = fabric::TransportKind::tcp;
-    auto directory = EmbeddedDirectory::create();
-    ASSERT_TRUE(directory) << directory.error().to_string();
-    directory_ = directory->get();
-    auto process = Process::with_resolver(std::move(*directory), options);
-    ASSERT_TRUE(process) << process.error().to_string();
-    process_ = std::move(*process);
-    auto me = process_->bind("demo/me");
-    ASSERT_TRUE(me) << me.error().to_string();
-    me_ = std::move(*me);
+    start_process(options, std::make_unique<ForwardingResolver>(directory_));
   }
-  void TearDown() override {
-    me_ = Endpoint();
-    process_.reset();
-  }
-
-  bool reaches(const std::function<bool()>& done) {
-    const auto end = std::chrono::steady_clock::now() + kLong;
-    while (!process_->run_until(done, 2ms)) {
-      if (std::chrono::steady_clock::now() > end) return false;
-    }
-    return true;
-  }
+  void TearDown() override { stop_process(); }
 
   /// The front of `memory` that has arrived.
   static std::size_t arrived(std::span<const std::byte> memory) {
@@ -160,9 +139,6 @@ class CutStreams : public ::testing::Test {
     over = true;
   }
 
-  EmbeddedDirectory* directory_ = nullptr;
-  std::unique_ptr<Process> process_;
-  Endpoint me_;
   std::atomic<bool> released_{false};
 };
 

@@ -11,10 +11,9 @@
 #include <mutex>
 #include <thread>
 
-#include "endpoints/forwarding_resolver.h"
+#include "endpoints/one_process.h"
 #include "endpoints/own_counters.h"
 #include "godwit/fabric/rdma_hosts.h"
-#include "godwit/godwit.h"
 #include "godwit/relocation.h"
 
 namespace godwit {
@@ -22,8 +21,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using fabric::TransportKind;
-
-constexpr auto kLong = 60s;  // only reached when something is broken
 
 /// Engines listen where the machine has an RDMA device.
 class HostedResolver final : public ForwardingResolver {
@@ -36,7 +33,7 @@ class HostedResolver final : public ForwardingResolver {
   std::string host_;
 };
 
-class Grants : public ::testing::TestWithParam<TransportKind> {
+class Grants : public ::testing::TestWithParam<TransportKind>, protected OneProcess {
  protected:
   void SetUp() override {
     ProcessOptions options;
@@ -48,21 +45,9 @@ class Grants : public ::testing::TestWithParam<TransportKind> {
       if (hosts.empty()) GTEST_SKIP() << "this machine has no RDMA device";
       host = hosts.front();
     }
-    auto directory = EmbeddedDirectory::create();
-    ASSERT_TRUE(directory) << directory.error().to_string();
-    directory_ = std::move(*directory);
-    auto process =
-        Process::with_resolver(std::make_unique<HostedResolver>(directory_, host), options);
-    ASSERT_TRUE(process) << process.error().to_string();
-    process_ = std::move(*process);
-    auto me = process_->bind("demo/me");
-    ASSERT_TRUE(me) << me.error().to_string();
-    me_ = std::move(*me);
+    start_process(options, std::make_unique<HostedResolver>(directory_, host));
   }
-  void TearDown() override {
-    me_ = Endpoint();
-    process_.reset();
-  }
+  void TearDown() override { stop_process(); }
 
   /// By words: the sanitizers look at each store.
   static void fill(std::span<std::byte> memory, std::uint64_t seed) {
@@ -72,16 +57,6 @@ class Grants : public ::testing::TestWithParam<TransportKind> {
     }
   }
 
-  /// Moves messages until `done()`, which another thread or a copy may bring about: neither wakes
-  /// an engine that sleeps.
-  bool reaches(const std::function<bool()>& done, std::chrono::seconds limit = kLong) {
-    const auto end = std::chrono::steady_clock::now() + limit;
-    while (!process_->run_until(done, 2ms)) {
-      if (std::chrono::steady_clock::now() > end) return false;
-    }
-    return true;
-  }
-
   void park_beside_one_that_stands_still(bool connection_breaks);
 
   bool is_one_sided() const { return GetParam() != TransportKind::tcp; }
@@ -89,10 +64,6 @@ class Grants : public ::testing::TestWithParam<TransportKind> {
     (void)process_->run_until([] { return false; }, 20ms);  // it sleeps, and writes them down
     return own_counter(directory_->runtime_directory(), GetParam(), counter);
   }
-
-  std::shared_ptr<EmbeddedDirectory> directory_;
-  std::unique_ptr<Process> process_;
-  Endpoint me_;
 };
 
 TEST_P(Grants, CopiesAreOneSidedWhereTheTransportIs) {

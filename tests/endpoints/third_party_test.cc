@@ -9,9 +9,8 @@
 #include <optional>
 #include <thread>
 
-#include "endpoints/forwarding_resolver.h"
+#include "endpoints/one_process.h"
 #include "godwit/endpoints/image.pb.h"
-#include "godwit/godwit.h"
 #include "godwit/relocation.h"
 
 namespace godwit {
@@ -19,8 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using fabric::TransportKind;
-
-constexpr auto kLong = 60s;  // only reached when something is broken
 
 /// Keeps the answer to a question where an endpoint is, until it is released.
 class HoldingResolver final : public ForwardingResolver {
@@ -67,35 +64,16 @@ class HoldingResolver final : public ForwardingResolver {
   std::optional<Question> held_;
 };
 
-class ThirdParty : public ::testing::TestWithParam<TransportKind> {
+class ThirdParty : public ::testing::TestWithParam<TransportKind>, protected OneProcess {
  protected:
   void SetUp() override {
     ProcessOptions options;
     options.force_transport = GetParam();
-    auto directory = EmbeddedDirectory::create();
-    ASSERT_TRUE(directory) << directory.error().to_string();
-    directory_ = std::move(*directory);
     auto resolver = std::make_unique<HoldingResolver>(directory_);
     resolver_ = resolver.get();
-    auto process = Process::with_resolver(std::move(resolver), options);
-    ASSERT_TRUE(process) << process.error().to_string();
-    process_ = std::move(*process);
-    auto me = process_->bind("demo/me");
-    ASSERT_TRUE(me) << me.error().to_string();
-    me_ = std::move(*me);
+    start_process(options, std::move(resolver));
   }
-  void TearDown() override {
-    me_ = Endpoint();
-    process_.reset();
-  }
-
-  bool reaches(const std::function<bool()>& done) {
-    const auto end = std::chrono::steady_clock::now() + kLong;
-    while (!process_->run_until(done, 2ms)) {
-      if (std::chrono::steady_clock::now() > end) return false;
-    }
-    return true;
-  }
+  void TearDown() override { stop_process(); }
 
   /// An endpoint on a thread of its own, with one grant; then it does `then`.
   struct Party {
@@ -133,10 +111,7 @@ class ThirdParty : public ::testing::TestWithParam<TransportKind> {
     return parsed.grants_size();
   }
 
-  std::shared_ptr<EmbeddedDirectory> directory_;
   HoldingResolver* resolver_ = nullptr;
-  std::unique_ptr<Process> process_;
-  Endpoint me_;
   std::atomic<bool> over_{false};
 };
 

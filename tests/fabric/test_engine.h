@@ -105,6 +105,7 @@ class TestEngine final : public ConnectionEvents {
   const EngineAddress& address() const { return address_; }
   FramePool& frames() { return frames_; }
   Arena& arena() { return *arena_; }
+  const std::string& folder() const { return folder_.path(); }
   Poller& poller() { return *poller_; }
   const Identity& identity() const { return context_.identity; }
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <map>
 
+#include "fabric/own_resources.h"
 #include "fabric/test_engine.h"
 
 namespace godwit::fabric::testing {
@@ -55,14 +56,6 @@ bool post_all(TestEngine& from, Connection& connection, FramePtr frame, Engines&
              },
              from, engines...) &&
          status == SendStatus::sent && frame == nullptr;
-}
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    ++count;
-  }
-  return count;
 }
 
 std::chrono::microseconds cpu_time() {

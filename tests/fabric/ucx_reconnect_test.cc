@@ -6,36 +6,20 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
 
+#include "fabric/own_resources.h"
 #include "ucx_engine.h"
 
 namespace godwit::fabric::ucx {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::kernel_objects;
+using testing::open_descriptors;
 using Clock = std::chrono::steady_clock;
 
-/// "qp 3 cm_id 5 mr 7 ..." of all RDMA devices, as the kernel counts them.
-std::string kernel_objects() {
-  std::string text;
-  FILE* pipe = popen("rdma resource show 2>/dev/null", "r");
-  if (pipe == nullptr) return text;
-  char line[256];
-  while (std::fgets(line, sizeof line, pipe) != nullptr) text += line;
-  pclose(pipe);
-  return text;
-}
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
-    ++count;
-  return count;
-}
-
-class UcxReconnects : public testing::TestWithParam<const char*> {
+class UcxReconnects : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     if (const std::string why = unavailable(GetParam()); !why.empty()) GTEST_SKIP() << why;
@@ -187,7 +171,7 @@ TEST(UcxReconnectsOverRdma, LeaveNothingInTheKernelBehindTheirEngines) {
   for (const char* kind : kKinds) EXPECT_EQ(count_of(after, kind), count_of(before, kind)) << after;
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, UcxReconnects, testing::Values("tcp", kRdma),
+INSTANTIATE_TEST_SUITE_P(Over, UcxReconnects, ::testing::Values("tcp", kRdma),
                          [](const auto& each) { return std::string(each.param); });
 
 }  // namespace

@@ -10,24 +10,18 @@
 
 #include <atomic>
 #include <csignal>
-#include <filesystem>
 #include <thread>
 
+#include "fabric/own_resources.h"
 #include "ucx_engine.h"
 
 namespace godwit::fabric::ucx {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::open_descriptors;
 
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
-    ++count;
-  return count;
-}
-
-class Ucx : public testing::TestWithParam<const char*> {
+class Ucx : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     if (const std::string why = unavailable(GetParam()); !why.empty()) GTEST_SKIP() << why;
@@ -248,7 +242,7 @@ TEST_P(Ucx, SleepsWithoutCpuAndWakesForAFrame) {
   other.join();
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, Ucx, testing::Values("tcp", "posix,tcp", kRdma),
+INSTANTIATE_TEST_SUITE_P(Over, Ucx, ::testing::Values("tcp", "posix,tcp", kRdma),
                          [](const auto& each) {
                            return std::string(each.param, std::strcspn(each.param, ","));
                          });

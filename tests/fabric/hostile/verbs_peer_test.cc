@@ -9,10 +9,7 @@
 
 #include "fabric/hostile/corpus.h"
 #include "fabric/hostile/verbs_raw_peer.h"
-#include "fabric/test_engine.h"
-#include "godwit/fabric/rdma_hosts.h"
-#include "verbs/verbs_transport.h"
-#include "verbs/verbs_transport_impl.h"
+#include "fabric/verbs/verbs_device.h"
 #include "verbs/wire.h"
 
 namespace godwit::fabric::testing {
@@ -23,23 +20,9 @@ using verbs::Introduction;
 using verbs::Kind;
 using verbs::Link;
 
-TransportFactory factory() {
-  return {"verbs", [](TransportContext& context, const auto& offer) {
-            VerbsOptions options;
-            options.host = rdma_hosts().front();
-            auto made = make_verbs_transport(context, options, offer.value_or(Handshake::Offer{}));
-            EXPECT_TRUE(made.has_value()) << made.error().to_string();
-            return made ? std::move(*made) : nullptr;
-          }};
-}
-
-class HostileVerbsPeer : public ::testing::Test {
+class HostileVerbsPeer : public VerbsDevice {
  protected:
-  void SetUp() override {
-    if (rdma_hosts().empty()) GTEST_SKIP() << "this machine has no RDMA device";
-  }
-
-  TransportFactory factory_ = factory();
+  TransportFactory factory_ = verbs_factory();
 };
 
 void expect_good_service(TransportFactory& factory, TestEngine& target) {
@@ -89,7 +72,7 @@ TEST_F(HostileVerbsPeer, AStrangerIsNeverBelievedAndAGoodPeerIsServedAfterwards)
 
 TEST_F(HostileVerbsPeer, AMemberThatBreaksTheProtocolLosesItsConnectionAlone) {
   TestEngine target(factory_), bystander(factory_), member(factory_);
-  auto& device = static_cast<verbs::VerbsTransport&>(member.transport()).device();
+  auto& device = transport_of(member).device();
   ASSERT_TRUE(bystander.transport().connect(target.address(), kDc));
   ASSERT_TRUE(
       pump_until([&] { return !bystander.established.empty() && !target.established.empty(); },

@@ -108,14 +108,14 @@ TEST_P(RemoteConformance, APeerThatIsKilledWhileItReceivesIsNoticed) {
   Outgoing frames(100'000, 0, {64, 50'000});
   ASSERT_TRUE(pump_until(
       [&] {
-        frames.post(*a, *to_peer);
+        frames.post(*a, *to_peer, Outgoing::kBatch);
         return frames.posted() >= 20;
       },
       kLimit, *a));
   peer->kill();
   EXPECT_TRUE(pump_until(
       [&] {
-        if (a->closed.empty()) frames.post(*a, *to_peer);
+        if (a->closed.empty()) frames.post(*a, *to_peer, Outgoing::kBatch);
         return !a->closed.empty();
       },
       kNoticed, *a));
@@ -139,7 +139,7 @@ TEST_P(RemoteConformance, TheDeathOfOnePeerLeavesTheOthersAlone) {
 
   Outgoing to_killed(100'000, 0, {64, 50'000}), frames(100, 0, {64, 20'000});
   const auto all = [&] {
-    if (a->closed.empty()) to_killed.post(*a, *to_second);
+    if (a->closed.empty()) to_killed.post(*a, *to_second, Outgoing::kBatch);
     frames.post(*a, *to_first);
   };
   while (to_killed.posted() < 10) {

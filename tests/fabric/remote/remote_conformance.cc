@@ -79,6 +79,16 @@ Connection* RemoteConformance::dial() {
   return dialed.value_or(nullptr);
 }
 
+void RemoteConformance::expect_unreachable() {
+  const auto dialed = a->transport().connect(there, kDc);
+  if (!dialed) {
+    EXPECT_EQ(dialed.error().code, Errc::unreachable) << dialed.error().to_string();
+    return;
+  }
+  ASSERT_TRUE(pump_until([&] { return !a->closed.empty(); }, kLimit, *a));
+  EXPECT_EQ(a->closed[0].reason.code, Errc::unreachable) << a->closed[0].reason.to_string();
+}
+
 bool RemoteConformance::connect(bool from_here) {
   const std::size_t before = a->established.size();
   const std::vector<std::uint64_t> links = peer->count("links", *a);

@@ -25,6 +25,8 @@ class RemoteConformance : public ::testing::TestWithParam<TransportFactory> {
 
   /// Begins to connect; the address is the peer's engine's.
   Connection* dial();
+  /// At once, or by on_closed.
+  void expect_unreachable();
   /// Another connection, established on both sides; on_data of `a` adds to `got`.
   bool connect(bool from_here = true);
   /// make_engines() and connect().

@@ -52,14 +52,18 @@ inline void PrintTo(const Series& series, std::ostream* out) {
 /// Frames on their way out: `count` with ascending tags, sizes in turn.
 class Outgoing {
  public:
-  enum class Stop { done, no_room, no_memory, closed };
+  static constexpr std::uint32_t kBatch = 64;
+
+  enum class Stop { done, enough, no_room, no_memory, closed };
 
   Outgoing(std::uint32_t count, std::uint32_t first_tag, std::vector<std::uint32_t> sizes)
       : count_(count), first_tag_(first_tag), sizes_(std::move(sizes)) {}
 
-  /// Posts until `stop`, at most as many as the connection takes.
-  Stop post(TestEngine& engine, Connection& connection) {
-    for (; posted_ < count_; ++posted_) {
+  /// Posts until `stop`, as many as the connection takes but `most` at once: one whose receiver
+  /// keeps up takes all there are, and whoever posts does nothing else in the meantime.
+  Stop post(TestEngine& engine, Connection& connection, std::uint32_t most = kAll) {
+    for (std::uint32_t n = 0; posted_ < count_; ++posted_, ++n) {
+      if (n == most) return Stop::enough;
       if (frame_ == nullptr) {
         // The receiver needs memory for all that is in flight as well.
         if (size(posted_) > kSmallPayload && engine.arena().in_use() > kMostInFlight) {
@@ -89,6 +93,7 @@ class Outgoing {
   }
 
  private:
+  static constexpr std::uint32_t kAll = ~0u;
   static constexpr std::size_t kMostInFlight = 16 << 20;
 
   std::uint32_t size(std::uint32_t n) const { return sizes_[n % sizes_.size()]; }

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
+
+#include "fabric/own_resources.h"
 
 namespace godwit::fabric::testing {
 
@@ -80,7 +83,7 @@ unsigned Session::post() {
     while (link.connection != nullptr && !link.outgoing.empty()) {
       Outgoing& front = link.outgoing.front();
       const std::uint32_t before = front.posted();
-      const Outgoing::Stop stop = front.post(*engine_, *link.connection);
+      const Outgoing::Stop stop = front.post(*engine_, *link.connection, Outgoing::kBatch);
       posted += front.posted() - before;
       link.posted += front.posted() - before;
       link.blocked = stop == Outgoing::Stop::no_room;
@@ -311,16 +314,9 @@ Result<std::string> Session::end(const Words&) {
 }
 
 Result<std::string> Session::die(const Words&) {
+  if (engine_ != nullptr) std::filesystem::remove_all(engine_->folder());  // nobody else would
   std::raise(SIGKILL);
   return "";
-}
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    ++count;
-  }
-  return count;
 }
 
 }  // namespace godwit::fabric::testing

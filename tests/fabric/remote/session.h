@@ -93,6 +93,4 @@ class Session {
   std::uint64_t wakes_ = 0;
 };
 
-std::size_t open_descriptors();
-
 }  // namespace godwit::fabric::testing

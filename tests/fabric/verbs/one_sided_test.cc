@@ -9,10 +9,7 @@
 
 #include <csignal>
 
-#include "fabric/test_engine.h"
-#include "godwit/fabric/rdma_hosts.h"
-#include "verbs/verbs_transport.h"
-#include "verbs/verbs_transport_impl.h"
+#include "fabric/verbs/verbs_device.h"
 
 namespace godwit::fabric::testing {
 namespace {
@@ -21,31 +18,13 @@ using namespace std::chrono_literals;
 using verbs::Registry;
 using verbs::VerbsTransport;
 
-TransportFactory factory_of(VerbsOptions options) {
-  return {"verbs", [options](TransportContext& context, const auto& offer) mutable {
-            options.host = rdma_hosts().front();
-            auto made = make_verbs_transport(context, options, offer.value_or(Handshake::Offer{}));
-            EXPECT_TRUE(made.has_value()) << made.error().to_string();
-            return made ? std::move(*made) : nullptr;
-          }};
-}
-
-class VerbsDeviceOneSided : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (rdma_hosts().empty()) GTEST_SKIP() << "this machine has no RDMA device";
-    failed_before = verbs::failed_releases();
-  }
-  void TearDown() override { EXPECT_EQ(verbs::failed_releases(), failed_before); }
-
-  std::uint64_t failed_before = 0;
-};
+class VerbsDeviceOneSided : public VerbsDevice {};
 
 /// b owns `memory`; a copies. connect() makes a new connection.
 struct Two {
   explicit Two(VerbsOptions of_a = {}, VerbsOptions of_b = {})
-      : factory_a(factory_of(of_a)),
-        factory_b(factory_of(of_b)),
+      : factory_a(verbs_factory(of_a)),
+        factory_b(verbs_factory(of_b)),
         a(factory_a),
         b(factory_b),
         memory(8 << 20) {
@@ -266,7 +245,7 @@ TEST_F(VerbsDeviceOneSided, TheDeathOfTheOwnerEndsACopy) {
   const pid_t child = fork();
   if (child == 0) {
     // An engine of its own, dialled by the parent; exposes memory and dies by a signal.
-    TransportFactory factory = factory_of({});
+    TransportFactory factory = verbs_factory({});
     TestEngine owner(factory);
     const std::string address = owner.address().serialize();
     const std::uint32_t length = static_cast<std::uint32_t>(address.size());
@@ -287,7 +266,7 @@ TEST_F(VerbsDeviceOneSided, TheDeathOfTheOwnerEndsACopy) {
   ASSERT_EQ(read(told[0], blob.data(), length), static_cast<ssize_t>(length));
   auto address = EngineAddress::parse(blob);
   ASSERT_TRUE(address.has_value());
-  TransportFactory factory = factory_of({});
+  TransportFactory factory = verbs_factory({});
   TestEngine a(factory);
   ASSERT_TRUE(a.transport().connect(*address, kDc).has_value());
   ASSERT_TRUE(pump_until([&] { return !a.established.empty(); }, a));

@@ -10,45 +10,21 @@
 #include <fstream>
 #include <sstream>
 
-#include "fabric/test_engine.h"
-#include "godwit/fabric/rdma_hosts.h"
-#include "verbs/verbs_transport.h"
-#include "verbs/verbs_transport_impl.h"
+#include "fabric/own_resources.h"
+#include "fabric/verbs/verbs_device.h"
 
 namespace godwit::fabric::testing {
 namespace {
 
 using namespace std::chrono_literals;
-using verbs::VerbsTransport;
-
-TransportFactory factory_of(VerbsOptions options) {
-  return {"verbs", [options](TransportContext& context, const auto& offer) mutable {
-            options.host = rdma_hosts().front();
-            auto made = make_verbs_transport(context, options, offer.value_or(Handshake::Offer{}));
-            EXPECT_TRUE(made.has_value()) << made.error().to_string();
-            return made ? std::move(*made) : nullptr;
-          }};
-}
-
-class VerbsDevice : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (rdma_hosts().empty()) GTEST_SKIP() << "this machine has no RDMA device";
-    failed_before = verbs::failed_releases();
-  }
-  void TearDown() override { EXPECT_EQ(verbs::failed_releases(), failed_before); }
-
-  std::uint64_t failed_before = 0;
-};
-
-VerbsTransport& transport_of(TestEngine& engine) {
-  return static_cast<VerbsTransport&>(engine.transport());
-}
 
 /// Two engines; connect() makes a connection between them.
 struct Two {
   explicit Two(VerbsOptions of_a = {}, VerbsOptions of_b = {})
-      : factory_a(factory_of(of_a)), factory_b(factory_of(of_b)), a(factory_a), b(factory_b) {}
+      : factory_a(verbs_factory(of_a)),
+        factory_b(verbs_factory(of_b)),
+        a(factory_a),
+        b(factory_b) {}
 
   bool connect() {
     a.established.clear();
@@ -190,24 +166,6 @@ TEST_F(VerbsDevice, QueuePairsThatFailEndTheirConnectionsAndOthersCanBeMade) {
   }
   ASSERT_TRUE(two.connect());
   ASSERT_TRUE(send_and_check(two, two.a, two.b, *two.a.established[0], 100'000, 3));
-}
-
-/// "qp 3 cm_id 5 mr 7 ..." of all devices, as the kernel counts them.
-std::string kernel_objects() {
-  std::string text;
-  FILE* pipe = popen("rdma resource show 2>/dev/null", "r");
-  if (pipe == nullptr) return text;
-  char line[256];
-  while (std::fgets(line, sizeof line, pipe) != nullptr) text += line;
-  pclose(pipe);
-  return text;
-}
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
-    ++count;
-  return count;
 }
 
 class HeavyVerbsDevice : public VerbsDevice {};
