@@ -1,4 +1,4 @@
-// LocalCoordinator, and the store thread of its Impl.
+// LocalCoordinator, and the callback thread of its Impl.
 #include <godwit/coord/local_coordinator.h>
 
 #include "local_impl.h"
@@ -31,9 +31,7 @@ LocalCoordinator::Impl::Impl(LocalOptions options, std::unique_ptr<LocalStore> s
                              LocalStore::Session session)
     : options_(std::move(options)), store_(std::move(store)) {
   adopt(session);
-  store_thread_ = std::thread([this] { run_store(); });
   heartbeat_thread_ = std::thread([this] { run_heartbeat(); });
-  pthread_setname_np(store_thread_.native_handle(), "godwit-store");
   pthread_setname_np(heartbeat_thread_.native_handle(), "godwit-heart");
 }
 
@@ -41,11 +39,7 @@ void LocalCoordinator::Impl::submit(Request request) {
   std::unique_lock lock(mutex_);
   if (!closing_ && queue_.size() < kMaxOutstanding) {
     queue_.push_back(std::move(request));
-    const bool first = queue_.size() == 1;
-    // The store's thread would wait for the lock at once.
-    lock.unlock();
-    if (first) wake_.notify_one();
-    return;
+    return want_service(std::move(lock));
   }
   const bool closed = closing_;
   lock.unlock();
@@ -53,69 +47,69 @@ void LocalCoordinator::Impl::submit(Request request) {
   refuse(request, Errc::closed, "the coordinator is closed");
 }
 
-template <typename T>
-void LocalCoordinator::Impl::answer(const Callback<T>& done, Result<T> result) {
-  callbacks_.post([done, result = std::move(result)]() mutable { done(std::move(result)); });
+void LocalCoordinator::Impl::want_service(std::unique_lock<std::mutex> lock) {
+  if (std::exchange(served_soon_, true)) return;
+  lock.unlock();  // the thread would wait for it at once
+  thread_.post([this] { serve(); });
 }
 
 void LocalCoordinator::Impl::refuse(Request& request, Errc code, const char* why) {
   std::visit(
       [&](auto& any) {
-        answer(any.done, {tl::unexpected<Error>(Error{code, why})});
+        thread_.post(
+            [done = any.done, error = Error{code, why}] { done({tl::unexpected<Error>(error)}); });
       },
       request);
 }
 
 void LocalCoordinator::Impl::emit(SessionEvent event) {
-  if (options_.on_session) callbacks_.post([this, event] { options_.on_session(event); });
+  if (options_.on_session) thread_.post([this, event] { options_.on_session(event); });
 }
 
 void LocalCoordinator::Impl::fire(std::vector<Watcher> watchers) {
-  for (Watcher& watcher : watchers) callbacks_.post(std::move(watcher));
+  for (Watcher& watcher : watchers) thread_.post(std::move(watcher));
 }
 
-// --- The store thread --------------------------------------------------------------
+// --- The callback thread -----------------------------------------------------------
 
-void LocalCoordinator::Impl::run_store() {
+// Errands, and the next read or the next writes; what is left is served behind all that was
+// posted meanwhile.
+void LocalCoordinator::Impl::serve() {
   std::unique_lock lock(mutex_);
-  for (;;) {
-    wake_.wait(lock, [this] { return closing_ || !queue_.empty() || errands_.any(); });
-    if (closing_) break;
-    const Errands errands = std::exchange(errands_, {});
-    std::vector<Write> writes;
-    std::optional<Request> read;
-    while (!queue_.empty() && writes.size() < kBatch) {
-      auto* write = std::get_if<Write>(&queue_.front());
-      if (write == nullptr && !writes.empty()) break;
-      if (write != nullptr) {
-        writes.push_back(std::move(*write));
-      } else {
-        read.emplace(std::move(queue_.front()));
-      }
-      queue_.pop_front();
-      if (read) break;
-    }
+  served_soon_ = false;
+  if (closing_) {
+    std::deque<Request> rest = std::move(queue_);
     lock.unlock();
-    if (errands.any()) run_errands(errands);
-    if (!writes.empty()) serve_writes(std::move(writes));
-    if (read && std::holds_alternative<Get>(*read))
-      serve_read(
-          std::move(std::get<Get>(*read)), LocalWatches::Kind::record,
-          [this](const std::string& path, std::int64_t* seen) { return store_->get(path, seen); });
-    if (read && std::holds_alternative<List>(*read))
-      serve_read(
-          std::move(std::get<List>(*read)), LocalWatches::Kind::children,
-          [this](const std::string& path, std::int64_t* seen) { return store_->list(path, seen); });
-    lock.lock();
+    for (Request& request : rest) refuse(request, Errc::closed, "the coordinator was closed");
+    return;
   }
-  std::deque<Request> rest = std::move(queue_);
+  const Errands errands = std::exchange(errands_, {});
+  std::vector<Write> writes;
+  std::optional<Request> read;
+  while (!queue_.empty() && writes.size() < kBatch) {
+    auto* write = std::get_if<Write>(&queue_.front());
+    if (write == nullptr && !writes.empty()) break;
+    if (write != nullptr) {
+      writes.push_back(std::move(*write));
+    } else {
+      read.emplace(std::move(queue_.front()));
+    }
+    queue_.pop_front();
+    if (read) break;
+  }
   lock.unlock();
-  for (Request& request : rest) refuse(request, Errc::closed, "the coordinator was closed");
-  if (session_.id == 0) return;
-  // Should it fail, the others expire the session as if its owner had died.
-  const auto ended = store_->end_session(session_, after(kErrandTime));
-  if (!ended) spdlog::warn("coord: ending a local session: {}", ended.error().message);
-  session_id_ = 0;
+  if (errands.any()) run_errands(errands);
+  if (!writes.empty()) serve_writes(std::move(writes));
+  if (read && std::holds_alternative<Get>(*read))
+    serve_read(
+        std::move(std::get<Get>(*read)), LocalWatches::Kind::record,
+        [this](const std::string& path, std::int64_t* seen) { return store_->get(path, seen); });
+  if (read && std::holds_alternative<List>(*read))
+    serve_read(
+        std::move(std::get<List>(*read)), LocalWatches::Kind::children,
+        [this](const std::string& path, std::int64_t* seen) { return store_->list(path, seen); });
+  lock.lock();
+  if (!queue_.empty()) want_service(std::move(lock));
 }
 
 // Takes the write lock for the batch; answers those of it whose deadline comes first,
@@ -127,25 +121,26 @@ std::vector<LocalCoordinator::Impl::Write> LocalCoordinator::Impl::wait_for_lock
     const auto now = Clock::now();
     const auto late = std::stable_partition(
         batch.begin(), batch.end(), [&](const Write& write) { return write.deadline > now; });
-    for (auto at = late; at != batch.end(); ++at)
-      answer(at->done,
-             {fail(Errc::unavailable, "the local directory was busy until the deadline")});
+    for (auto at = late; at != batch.end(); ++at) {
+      const auto tell = [done = at->done] {
+        done({fail(Errc::unavailable, "the local directory was busy until the deadline")});
+      };
+      // Not while the lock is held: a callback takes its time.
+      begun ? thread_.post(tell) : tell();
+    }
     batch.erase(late, batch.end());
     if (begun) {
       if (batch.empty()) store_->rollback();
       return batch;
     }
     if (begun.error().code != Errc::unavailable) {
-      for (const Write& write : batch) answer(write.done, {tl::unexpected<Error>(begun.error())});
+      for (const Write& write : batch) write.done({tl::unexpected<Error>(begun.error())});
       return {};
     }
-    {
-      std::lock_guard lock(mutex_);
-      if (closing_) {
-        for (const Write& write : batch)
-          answer(write.done, {fail(Errc::closed, "the coordinator was closed")});
-        return {};
-      }
+    if (is_closing()) {
+      for (const Write& write : batch)
+        write.done({fail(Errc::closed, "the coordinator was closed")});
+      return {};
     }
     const auto& liveness = store_->liveness();
     liveness->announce_waiting();
@@ -189,9 +184,9 @@ void LocalCoordinator::Impl::serve_writes(std::vector<Write> batch) {
   }
   for (std::size_t i = 0; i < batch.size(); ++i) {
     if (failure) {
-      answer(batch[i].done, {fail(failure->code, failure->message)});
+      batch[i].done({fail(failure->code, failure->message)});
     } else {
-      answer(batch[i].done, std::move(results[i]));
+      batch[i].done(std::move(results[i]));
     }
   }
   if (!failure) after_commit();
@@ -208,7 +203,7 @@ void LocalCoordinator::Impl::serve_read(Read read, LocalWatches::Kind kind, Do g
   std::int64_t seen = 0;
   for (;;) {
     if (Clock::now() >= read.deadline)
-      return answer(read.done, {fail(Errc::unavailable, "not reached before the deadline")});
+      return read.done({fail(Errc::unavailable, "not reached before the deadline")});
     auto result = get(read.path, read.watcher ? &seen : nullptr);
     if (!result && result.error().code == Errc::unavailable) {
       // Readers wait only for a recovery after a kill; it is short.
@@ -217,7 +212,7 @@ void LocalCoordinator::Impl::serve_read(Read read, LocalWatches::Kind kind, Do g
     }
     const bool absent = !result && result.error().code == Errc::no_node;
     const bool watchable = result || absent;
-    answer(read.done, std::move(result));
+    read.done(std::move(result));
     if (!read.watcher || !watchable) return;
     const bool first = watches_.empty();
     watches_.add(kind, read.path, seen, !absent, std::move(read.watcher));
@@ -300,16 +295,21 @@ void LocalCoordinator::Impl::publish_liveness() {
 void LocalCoordinator::Impl::close() {
   std::call_once(closed_, [this] {
     {
-      std::lock_guard lock(mutex_);
+      std::unique_lock lock(mutex_);
       closing_ = true;
-      wake_.notify_one();
+      want_service(std::move(lock));
+    }
+    thread_.stop();
+    if (session_.id != 0) {
+      // Should it fail, the others expire the session as if its owner had died.
+      const auto ended = store_->end_session(session_, after(kErrandTime));
+      if (!ended) spdlog::warn("coord: ending a local session: {}", ended.error().message);
+      session_id_ = 0;
     }
     // The heart beats until the session is ended.
-    store_thread_.join();
     stop_heartbeat_ = true;
     shared_.liveness->announce_change();
     heartbeat_thread_.join();
-    callbacks_.stop();
   });
 }
 

@@ -11,9 +11,10 @@ constexpr auto kGather = std::chrono::milliseconds(5);
 
 template <typename Ask>
 void LocalCoordinator::Impl::ask(Ask ask) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (closing_) return;
   ask(errands_);
-  wake_.notify_one();
+  want_service(std::move(lock));
 }
 
 void LocalCoordinator::Impl::run_heartbeat() {

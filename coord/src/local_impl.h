@@ -1,10 +1,11 @@
-// The working of LocalCoordinator, on three threads:
-//   store      owns the database: takes queued operations, several writes to a
-//              transaction; expires sessions, opens a new one when its own is gone
+// The working of LocalCoordinator, on two threads:
+//   callbacks  owns the database: takes queued operations, several writes to a
+//              transaction; expires sessions, opens a new one when its own is gone; runs
+//              what users gave. One thread, as each way to another one takes longer than
+//              most transactions
 //   heartbeat  stamps that the session lives, looks for sessions that do not, sleeps
 //              on the change counter; never touches the database, so a slow disk or a
 //              slow callback does not cost the session
-//   callbacks  runs what users gave
 //
 // Owner: LocalCoordinator. Members say whose they are.
 #pragma once
@@ -16,7 +17,6 @@
 #include "task_thread.h"
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -54,18 +54,16 @@ class LocalCoordinator::Impl {
   using Request = std::variant<Write, Get, List>;
 
   void submit(Request request);
-  void post(std::function<void()> task) { callbacks_.post(std::move(task)); }
-  void run_at(Deadline time, std::function<void()> task) {
-    callbacks_.post_at(time, std::move(task));
-  }
+  void post(std::function<void()> task) { thread_.post(std::move(task)); }
+  void run_at(Deadline time, std::function<void()> task) { thread_.post_at(time, std::move(task)); }
   void close();
 
   SessionId session_id() const { return session_id_; }
   bool connected() const { return session_id_ != 0; }
-  bool on_callback_thread() const { return callbacks_.on_thread(); }
+  bool on_callback_thread() const { return thread_.on_thread(); }
 
  private:
-  // What the heartbeat thread asks of the store thread. Asked again while it waits, it
+  // What the heartbeat thread asks of the callback thread. Asked again while it waits, it
   // is still one errand.
   struct Errands {
     bool check_session = false;
@@ -75,8 +73,16 @@ class LocalCoordinator::Impl {
     bool any() const { return check_session || look_for_changes || reattach || !expire.empty(); }
   };
 
-  // --- Store thread.
-  void run_store();
+  // --- Any thread.
+  bool is_closing() {
+    std::lock_guard lock(mutex_);
+    return closing_;
+  }
+  void want_service(std::unique_lock<std::mutex> lock);
+  void refuse(Request& request, Errc code, const char* why);
+
+  // --- Callback thread.
+  void serve();
   void run_errands(const Errands& errands);
   void serve_writes(std::vector<Write> batch);
   std::vector<Write> wait_for_lock(std::vector<Write> batch);
@@ -91,9 +97,6 @@ class LocalCoordinator::Impl {
   void publish_liveness();
   void emit(SessionEvent event);
   void fire(std::vector<Watcher> watchers);
-  template <typename T>
-  void answer(const Callback<T>& done, Result<T> result);
-  void refuse(Request& request, Errc code, const char* why);
 
   // --- Heartbeat thread.
   void run_heartbeat();
@@ -102,19 +105,19 @@ class LocalCoordinator::Impl {
   void ask(Ask ask);
 
   const LocalOptions options_;
-  const std::unique_ptr<LocalStore> store_;  // store thread
-  LocalWatches watches_;                     // store thread
-  std::int64_t looked_at_ = 0;               // store thread: changes up to this are fired
-  LocalStore::Session session_;              // store thread; id 0: none now
+  const std::unique_ptr<LocalStore> store_;  // callback thread
+  LocalWatches watches_;                     // callback thread
+  std::int64_t looked_at_ = 0;               // callback thread: changes up to this are fired
+  LocalStore::Session session_;              // callback thread; id 0: none now
 
   std::atomic<SessionId> session_id_{0};
   std::atomic<bool> has_watches_{false};
   std::atomic<bool> look_again_{false};
 
   std::mutex mutex_;  // over what follows
-  std::condition_variable wake_;
   std::deque<Request> queue_;
   Errands errands_;
+  bool served_soon_ = false;  // serve() is posted
   bool closing_ = false;
   struct Shared {
     std::shared_ptr<LivenessFile> liveness;
@@ -123,8 +126,7 @@ class LocalCoordinator::Impl {
 
   std::atomic<bool> stop_heartbeat_{false};
   std::once_flag closed_;
-  TaskThread callbacks_{"godwit-local"};
-  std::thread store_thread_;
+  TaskThread thread_{"godwit-local"};  // of the callbacks
   std::thread heartbeat_thread_;
 };
 

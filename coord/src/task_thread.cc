@@ -10,10 +10,12 @@ TaskThread::TaskThread(const char* name) : thread_([this] { run(); }) {
 
 void TaskThread::post(Task task) {
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (!stopped_) {
       posted_.push_back(std::move(task));
-      if (posted_.size() == 1) wake_.notify_one();
+      const bool first = posted_.size() == 1;
+      lock.unlock();  // the thread would wait for it at once
+      if (first) wake_.notify_one();
       return;
     }
   }

@@ -31,8 +31,8 @@ std::vector<std::string> Relocation::peers(Endpoint& endpoint) {
   return endpoint.engine_->peers_of(endpoint.index_);
 }
 
-void Relocation::receive_peers(Endpoint& endpoint) {
-  endpoint.engine_->receive_peers(endpoint.index_);
+bool Relocation::receive_peers(Endpoint& endpoint, std::size_t parts) {
+  return endpoint.engine_->receive_peers(endpoint.index_, parts);
 }
 
 std::size_t Relocation::attached_peers(const Endpoint& endpoint) {

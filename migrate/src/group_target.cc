@@ -1,6 +1,7 @@
 #include "group_target.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "godwit/migrate/fault_points.h"
 #include "godwit/relocation.h"
@@ -13,6 +14,10 @@ using namespace std::chrono_literals;
 
 constexpr auto kBindPatience = 5s;
 constexpr auto kSettled = 20ms;
+/// In how many parts it attaches to the peers: between two it looks whether the gate may open.
+constexpr std::size_t kReceiveParts = 16;
+/// From the gate's opening until the agent is told of it.
+constexpr auto kTellDelay = 1ms;
 
 Reason reason_of(const Error& error) {
   return error.code == Errc::protocol_error ? Reason::bad_manifest : Reason::load_failed;
@@ -43,6 +48,7 @@ void GroupTarget::on_order(const endpoints::proto::MoveOrder& order) {
 }
 
 bool GroupTarget::step() {
+  if (receiving_) return receive_peers();
   if (!dock_ || machine_.state() != TargetProcess::State::docked) return false;
   bool more = false;
   while (machine_.state() == TargetProcess::State::docked) {
@@ -64,12 +70,24 @@ bool GroupTarget::step() {
       } else {
         times_.set_restored_us(us(Clock::now() - arrived_));
         act(machine_.on_manifest(true, stream_.manifest().epoch));
-        // While the agent writes the commit.
-        for (Endpoint& endpoint : group_) Relocation::receive_peers(endpoint);
+        receiving_ = true;
+        // The agent goes first, should it wait for this processor: all wait for its write.
+        std::this_thread::yield();
       }
     }
   }
   return more;
+}
+
+/// Attaches to some of the peers, while the agent writes the commit.
+bool GroupTarget::receive_peers() {
+  receiving_ = receiving_ && machine_.state() == TargetProcess::State::restored;
+  if (!receiving_) return false;
+  receiving_ = false;
+  for (Endpoint& endpoint : group_) {
+    receiving_ = Relocation::receive_peers(endpoint, kReceiveParts) || receiving_;
+  }
+  return receiving_;
 }
 
 Result<void> GroupTarget::take(const ItemHeader& header, Bytes bytes) {
@@ -145,7 +163,8 @@ void GroupTarget::act(const ProcessActions& actions) {
         forget();
         break;
       case Kind::report:
-        tell(action.report, action.reason);
+        untold_ = action.report == Report::over && serving();
+        if (!untold_) tell(action.report, action.reason);
         break;
       default:
         break;
@@ -153,10 +172,17 @@ void GroupTarget::act(const ProcessActions& actions) {
   }
 }
 
-/// The dock is unbound a little later: the directory's write would take the time in which the
-/// clients come back.
-void GroupTarget::settle() {
-  if (dock_ && serving() && Clock::now() - opened_ >= kSettled) dock_.reset();
+/// The agent is told a little later, and the dock is unbound later still: it would take a processor
+/// and the directory's time from the clients that come back.
+bool GroupTarget::settle() {
+  if (!serving()) return false;
+  const auto since = Clock::now() - opened_;
+  if (untold_ && since >= kTellDelay) {
+    untold_ = false;
+    report();
+  }
+  if (dock_ && since >= kSettled) dock_.reset();
+  return untold_;
 }
 
 /// The dock stays until the agent says `drop`: were its end the first that the source hears of, the

@@ -29,8 +29,9 @@ class GroupTarget {
   void on_order(const endpoints::proto::MoveOrder& order);
   bool step();
   void report();
-  /// Once it serves, now and then: lets go of what is not needed any more.
-  void settle();
+  /// Once it serves, now and then: what could wait until the clients are back. True: something does
+  /// still.
+  bool settle();
 
   std::uint64_t move() const noexcept { return move_; }
   bool over() const noexcept { return machine_.over(); }
@@ -41,6 +42,7 @@ class GroupTarget {
   void fail_with(Reason reason, const Error& error);
   Result<void> take(const ItemHeader& header, Bytes bytes);
   Result<void> install();
+  bool receive_peers();
   void forget();
   void tell(Report report, Reason reason);
 
@@ -60,8 +62,10 @@ class GroupTarget {
   std::vector<std::string> images_;
   std::string intent_;  // of the source's agent, for this one's
   std::string text_;
+  bool receiving_ = false;       // there are peers to attach to
   Clock::time_point arrived_{};  // the manifest
   Clock::time_point opened_{};   // the gate
+  bool untold_ = false;          // the agent does not know yet that this is over
   endpoints::proto::MoveTimes times_;
 };
 

@@ -97,7 +97,7 @@ class Movable::Impl final : public AgentLink::MoveHandler {
     stand_by();
     auto done = process_.run_until(
         [this] {
-          while (step()) {
+          while (step() && !serving_) {
           }
           return serving_;
         },
@@ -166,7 +166,7 @@ class Movable::Impl final : public AgentLink::MoveHandler {
     bool more = false;
     if (source_ != nullptr && !source_->over()) more = source_->step() || more;
     if (target_ != nullptr && !target_->over()) more = target_->step() || more;
-    if (target_ != nullptr) target_->settle();
+    if (target_ != nullptr) more = target_->settle() || more;
     // What came meanwhile: a wait inside this step may have taken its wake-up.
     const std::lock_guard lock(mutex_);
     return more || attached_ || !orders_.empty();

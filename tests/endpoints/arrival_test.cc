@@ -6,6 +6,7 @@
 #include <optional>
 #include <thread>
 
+#include "godwit/endpoints/image.pb.h"
 #include "relocation_fixture.h"
 
 namespace godwit {
@@ -92,6 +93,9 @@ class ArrivalTest : public RelocationTest {
     return std::move(*server);
   }
 
+  /// How many sessions the new place begins with its peer until a call of the peer's is answered.
+  std::uint32_t sessions_when_granted_while_attaching(bool peer_hears_first);
+
   /// An engine works while its thread is in a call.
   static void keep_going(Endpoint& peer) {
     auto nothing = peer.receive(1ms);
@@ -117,6 +121,59 @@ class ArrivalTest : public RelocationTest {
   std::atomic<bool> opened_{false}, copied_{false}, over_{false};
   std::jthread old_, fresh_;
 };
+
+std::uint32_t ArrivalTest::sessions_when_granted_while_attaching(bool peer_hears_first) {
+  const auto session_of = [](const std::string& image) {
+    endpoints::proto::EndpointImage parsed;
+    EXPECT_TRUE(parsed.ParseFromString(image));
+    return parsed.channels_size() == 1 ? parsed.channels(0).session() : 0;
+  };
+  auto peer = process_->bind("demo/peer");
+  EXPECT_TRUE(peer);
+  if (!peer) return 0;
+  Remote server;
+  start_old_place(*peer, server);
+  if (moved_.empty()) return 0;
+  resumed_.set_value(false);
+  old_.join();
+  std::string parked;
+  std::promise<void> opened;
+  std::atomic<bool> connected{false};
+  fresh_ = std::jthread([&, address = Relocation::place(*peer).engine_address] {
+    ASSERT_TRUE(Relocation::acquaint(*process_, peer->id().dc, address));
+    // Both engines work until the connection is there.
+    EXPECT_FALSE(process_->run_until([] { return false; }, 200ms));
+    connected = true;
+    auto fresh = Relocation::install(*process_, moved_);
+    ASSERT_TRUE(fresh) << fresh.error().to_string();
+    std::this_thread::sleep_for(50ms);  // the peer's engine stands still by now
+    Relocation::receive_peers(*fresh);
+    process_->flush();
+    if (peer_hears_first) {
+      arrive(*fresh);
+    } else {
+      Relocation::open(*fresh, Relocation::epoch(*fresh) + 1);
+    }
+    opened.set_value();
+    auto request = fresh->receive_request(kLong);
+    ASSERT_TRUE(request) << request.error().to_string();
+    ASSERT_TRUE(fresh->reply(std::move(*request), bytes_of("the new place")));
+    const auto until = std::chrono::steady_clock::now() + kLong;
+    while (!try_park(*fresh, parked) && std::chrono::steady_clock::now() < until) {
+      EXPECT_FALSE(fresh->receive(1ms));
+    }
+    Relocation::leave(*fresh);
+  });
+  while (!connected) keep_going(*peer);
+  opened.get_future().wait();
+  auto reply = peer->call(server, bytes_of("who"), kLong);
+  EXPECT_TRUE(reply) << reply.error().to_string();
+  if (reply) {
+    EXPECT_EQ(reply->text(), "the new place");
+  }
+  fresh_.join();
+  return session_of(parked) - session_of(moved_);
+}
 
 TEST_P(ArrivalTest, WhatArrivesBehindTheGateIsThereWhenItOpens) {
   auto peer = process_->bind("demo/peer");
@@ -174,6 +231,16 @@ TEST_P(ArrivalTest, WhatCannotWaitBehindTheGateComesAgain) {
   resumed_.set_value(false);
   decision_.set_value(End::open);
   EXPECT_TRUE(process_->run_until([&] { return answered; }, kLong));
+}
+
+// The grant comes while the peer has not answered the attach.
+TEST_P(ArrivalTest, AnAttachUnderWayAtTheGrantGoesOn) {
+  EXPECT_EQ(sessions_when_granted_while_attaching(false), 1u);
+}
+
+// The peer has heard of it first, and takes the attach for one of the old place.
+TEST_P(ArrivalTest, AnAttachOfBeforeTheGrantIsMadeAgain) {
+  EXPECT_LE(sessions_when_granted_while_attaching(true), 2u);
 }
 
 TEST_P(ArrivalTest, AnArrivalThatIsGivenUpCostsNothing) {

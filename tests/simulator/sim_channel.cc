@@ -127,6 +127,7 @@ AttachState SimChannel::own_state() const {
 void SimChannel::start_session(ConnectionId connection) {
   connection_ = connection;
   attach_waits_ = false;
+  grant_untold_ = false;
   core_.start_session(0);
   host_->post(connection, make(FrameType::attach));
   host_->set_timer(*this);
@@ -136,6 +137,7 @@ void SimChannel::leave_session() {
   connection_ = kNoConnection;
   core_.on_detached();
   unanswered_ = 0;
+  grant_untold_ = false;
   if (!host_->rules().retention) {
     for (const Stream stream : kStreams) {
       channel::SendWindow& window = core_.out(stream);
@@ -171,6 +173,7 @@ void SimChannel::on_attach(ConnectionId connection, const Frame& frame) {
   switch (effect.verdict) {
     case AttachVerdict::accept:
       connection_ = connection;
+      grant_untold_ = false;
       heard(frame);
       host_->post(connection, make(FrameType::attach_answer));
       apply(effect);
@@ -201,7 +204,11 @@ void SimChannel::on_attach_answer(const Frame& frame) {
     case AttachVerdict::accept:
       heard(frame);
       apply(effect);
-      send_notification();
+      if (grant_untold_) {
+        tell_grant();
+      } else {
+        send_notification();
+      }
       break;
     case AttachVerdict::stale_epoch:
       leave_session();
@@ -248,13 +255,19 @@ void SimChannel::install(Host& host) {
 
 void SimChannel::on_granted(std::uint32_t epoch) {
   core_.on_granted(epoch);
+  grant_untold_ = !core_.detached();
   if (core_.attached()) {
-    host_->post(connection_, make(FrameType::report));
-    send_notification();
-  } else {
+    tell_grant();
+  } else if (!grant_untold_) {
     leave_session();
   }
   if (wanted()) host_->set_timer(*this);
+}
+
+void SimChannel::tell_grant() {
+  grant_untold_ = false;
+  host_->post(connection_, make(FrameType::report));
+  send_notification();
 }
 
 void SimChannel::on_resumed(std::uint32_t epoch) {
@@ -298,6 +311,11 @@ void SimChannel::on_frame(ConnectionId connection, const Frame& frame) {
       }
       return;
     case FrameType::stale_epoch:
+      // It has heard of the grant already; the attach is of before.
+      if (connection == connection_ && grant_untold_ && !core_.attached()) {
+        return start_session(connection);
+      }
+      [[fallthrough]];
     case FrameType::gone:
       if (connection == connection_ && !core_.attached()) leave_session();
       return;

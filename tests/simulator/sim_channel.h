@@ -97,6 +97,7 @@ class SimChannel {
   bool adopt_acks(const Frame& frame);
   void pump();
   void send_notification();
+  void tell_grant();
   void heard(const Frame& frame);
   void report_gap(Stream stream);
   void taken(const Sequenced& message);
@@ -131,6 +132,7 @@ class SimChannel {
   Number progress_[2] = {0, 0};            // acknowledged() when the timer last looked
   unsigned unanswered_ = 0;                // probes
   bool attach_waits_ = false;              // since the last timer: one more means a time-out
+  bool grant_untold_ = false;              // the peer does not know this place granted
   std::uint32_t known_epoch_ = 0;  // for the audit: what the driver was told, whatever the core did
 };
 

@@ -58,8 +58,9 @@ class Relocation {
   /// protocol_error (damaged), version_mismatch, name_taken (it is in this process), no_memory.
   static Result<Endpoint> install(Process& process, std::string_view image);
   /// Attaches an endpoint behind a shut gate to its peers: what they send again, and what they send
-  /// from now on, waits here for the gate to open. Not needed, but the peers wait less.
-  static void receive_peers(Endpoint& endpoint);
+  /// from now on, waits here for the gate to open. Not needed, but the peers wait less. One of
+  /// `parts` of them at a time, for callers with something else to look at; true: there are more.
+  static bool receive_peers(Endpoint& endpoint, std::size_t parts = 1);
   /// How many of its peers are attached now: to see whether they have come, for tests and people.
   static std::size_t attached_peers(const Endpoint& endpoint);
 

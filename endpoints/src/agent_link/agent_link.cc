@@ -377,7 +377,7 @@ void AgentLink::report(const endpoints::proto::MoveReport& report) {
 
 void AgentLink::adopt(const EndpointPlace& place) {
   Link& link = impl_->link;
-  link.post([&link, place] { link.hold(place); });
+  link.note([&link, place] { link.hold(place); });
 }
 
 void AgentLink::relinquish(EndpointId id) {

@@ -124,6 +124,11 @@ void Link::post(std::function<void()> task) {
   wake();
 }
 
+void Link::note(std::function<void()> task) {
+  std::lock_guard lock(mutex_);
+  posted_.push_back(std::move(task));
+}
+
 void Link::wake() {
   if (wake_pending_.exchange(true)) return;
   const std::uint64_t one = 1;
@@ -322,6 +327,7 @@ void Link::serve_until(Clock::time_point wake_at) {
     ::poll(fds, 2, timeout);
     if (fds[0].revents != 0) drain_wake();
     if (socket_ && fds[1].revents != 0) {
+      run_posted();
       auto read = socket_->read([this](std::string_view bytes) { return on_message(bytes); });
       if (!read) disconnected(read.error());
     }

@@ -53,6 +53,9 @@ class Link {
   void cancel(std::uint64_t number);
   /// Runs a task on the link's thread.
   void post(std::function<void()> task);
+  /// The same, but before the next word of the agent, or the loss of it, at the latest: it does not
+  /// wake the thread.
+  void note(std::function<void()> task);
 
   /// Sends a request if there is an agent now, once; its answer is not heard.
   void tell(Request request);

@@ -107,6 +107,7 @@ class ChannelCore {
 
   State state() const noexcept { return state_; }
   bool attached() const noexcept { return state_ == State::attached; }
+  bool detached() const noexcept { return state_ == State::detached; }
   std::uint32_t session() const noexcept { return session_; }
   std::uint32_t peer_index() const noexcept { return peer_index_; }
   std::uint64_t own_lineage() const noexcept { return own_lineage_; }

@@ -195,7 +195,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   std::vector<std::string> peers_of(std::uint32_t endpoint);
   Result<void> acquaint(std::uint32_t dc, std::string_view engine_address);
   Result<Endpoint> install(std::string_view image);
-  void receive_peers(std::uint32_t endpoint);
+  bool receive_peers(std::uint32_t endpoint, std::size_t parts);
   std::size_t attached_peers(std::uint32_t endpoint) const;
   void open_gate(std::uint32_t endpoint, std::uint32_t epoch);
   void leave(std::uint32_t endpoint);

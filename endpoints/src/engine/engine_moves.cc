@@ -125,12 +125,16 @@ Result<void> Engine::acquaint(std::uint32_t dc, std::string_view engine_address)
 
 /// Attaches to the peers while the gate is still shut: what they send again is here when it opens.
 /// Should it never open, the old place attaches to them above these sessions.
-void Engine::receive_peers(std::uint32_t endpoint) {
-  for (Channel* channel : channels_of(*endpoints_[endpoint])) {
-    if (channel->mirror) continue;
+bool Engine::receive_peers(std::uint32_t endpoint, std::size_t parts) {
+  const auto channels = channels_of(*endpoints_[endpoint]);
+  std::size_t most = channels.size() / parts + 1;
+  for (Channel* channel : channels) {
+    if (channel->mirror || channel->redirect || !channel->core.detached()) continue;
+    if (most-- == 0) return true;
     channel->redirect = true;
     serve(*channel);
   }
+  return false;
 }
 
 std::size_t Engine::attached_peers(std::uint32_t endpoint) const {
@@ -173,10 +177,12 @@ void Engine::open_gate(std::uint32_t endpoint, std::uint32_t epoch) {
     if (channel->dead) continue;
     if (arrived) {
       channel->core.on_granted(epoch);
+      channel->grant_untold = !channel->core.detached();
+      // The answer is on its way, and what comes behind it finds the gate open.
+      if (channel->core.state() == channel::ChannelCore::State::attaching) continue;
       if (channel->core.attached()) {
         // A peer whose request is here already is told after the answer: all it can miss is what
         // could not wait behind the gate.
-        channel->grant_untold = true;
         if (channel->has_input()) {
           set_timer(*channel, Clock::now() + kGrantDelay);
         } else {

@@ -135,6 +135,7 @@ void Engine::on_control(fabric::Connection& connection, const wire::Header& head
 
 void Engine::start_session(Channel& channel, fabric::Connection& connection) {
   channel.connection = &connection;
+  channel.grant_untold = false;  // the attach says the epoch
   const wire::Attach attach = wire::to_wire(channel.core.start_session(channel.wire_index()),
                                             channel.local->id, channel.remote);
   wire::Header header;
@@ -199,6 +200,7 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
       join(channel, *connections_.at(&connection));
       drop_transfers(channel);
       channel.connection = &connection;
+      channel.grant_untold = false;  // the answer says the epoch
       wire::Header header;
       header.type = wire::Type::attach_answer;
       header.channel = attach.index;
@@ -241,6 +243,7 @@ void Engine::on_attach_answer(fabric::Connection& connection, const wire::Header
   if (effect.verdict == AttachVerdict::accept) {
     drop_transfers(*channel);
     apply(*channel, effect, true);
+    if (channel->grant_untold) set_timer(*channel, Clock::now() + kGrantDelay);
   } else if (effect.verdict == AttachVerdict::stale_epoch) {
     detach(*channel);
     locate(*channel);
@@ -264,6 +267,10 @@ void Engine::on_refused(fabric::Connection& connection, const wire::Header& head
     return;
   }
   if (channel->core.session() != refused.session) return;
+  if (refused.reason == wire::RefusedReason::stale_epoch && channel->grant_untold) {
+    // It has heard of the grant already; the attach is of before.
+    return start_session(*channel, connection);
+  }
   if (refused.reason == wire::RefusedReason::lineage_lost) {
     fail_channel(*channel,
                  Error{Errc::endpoint_died, "it lost its memory", channel->remote.to_string()});

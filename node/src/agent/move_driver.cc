@@ -325,23 +325,25 @@ void MoveDriver::write(const AgentAction& action) {
   }
   writing_ = true;
   ++writes_;
-  const std::string why = write.reason.empty() ? "" : ", " + write.reason;
-  writer_.write(
-      std::move(write), reading_,
-      [this, alive = lifetime_.token(), times, which = action.write](MoveWriter::Settled result) {
-        if (!*alive) return;
-        if (!result.done) {
-          coord::proto::MigrationTimes both = times;
-          both.MergeFrom(times_);
-          times_ = std::move(both);
-        } else if (which == migrate::Write::commit) {
-          times_.set_committed_us(static_cast<std::uint64_t>(result.took.count()));
-        }
-        settled(std::move(result));
-      });
-  // After it: the log's file takes its time, too.
-  spdlog::info("move {}: {}: writes {}{}", coord::format_move_id(id()), label_of(record()),
-               migrate::to_string(action.write), why);
+  const std::string what = "move " + coord::format_move_id(id()) + ": " + label_of(record()) +
+                           ": " + migrate::to_string(action.write) +
+                           (write.reason.empty() ? "" : ", " + write.reason);
+  writer_.write(std::move(write), reading_,
+                [this, alive = lifetime_.token(), times, what,
+                 which = action.write](MoveWriter::Settled result) {
+                  if (!*alive) return;
+                  const bool done = result.done;
+                  if (!result.done) {
+                    coord::proto::MigrationTimes both = times;
+                    both.MergeFrom(times_);
+                    times_ = std::move(both);
+                  } else if (which == migrate::Write::commit) {
+                    times_.set_committed_us(static_cast<std::uint64_t>(result.took.count()));
+                  }
+                  settled(std::move(result));
+                  // In the end: the log's file takes its time, too.
+                  spdlog::info("{}: {}", what, done ? "written" : "not written");
+                });
 }
 
 void MoveDriver::settled(MoveWriter::Settled result) {

@@ -20,6 +20,7 @@ constexpr auto kSettled = 5ms;
 // No watch tells that the endpoints of a lost node were marked dead.
 constexpr auto kSweepInterval = 2s;
 constexpr auto kNoteTimes = 20ms;
+constexpr auto kAnswer = 5ms;
 constexpr std::size_t kMaxProgram = 255;
 
 }  // namespace
@@ -171,7 +172,7 @@ void Mover::report(const Process& process, const endpoints::proto::MoveReport& r
   // Who was taken for lost once has no part in moves any more, though it may be back.
   if (!lost_.contains(process.number)) take_report(process.number, report);
   // The process does not wait for it, and other processes may.
-  done({});
+  parts_.loop.after(kAnswer, [done = std::move(done)] { done({}); });
 }
 
 void Mover::take_report(std::uint64_t process, const endpoints::proto::MoveReport& report) {
