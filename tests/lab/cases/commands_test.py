@@ -55,10 +55,14 @@ def test_a_reader_that_stops_holds_up_nobody_else(cluster: Cluster) -> None:
 
 
 def test_a_killed_client_ends_its_command(cluster: Cluster) -> None:
-    command = cluster.start(1, "echo $$ >/tmp/pid; exec sleep 1234")
-    pid = cluster.wait_until(lambda: cluster.run(1, "cat /tmp/pid").stdout.strip(), "it started")
+    # The second sleep is in a process group of its own, which timeout makes.
+    command = cluster.start(1, "sleep 1234 & echo $! >/tmp/pids;"
+                               "timeout 2345 sh -c 'echo $$ >>/tmp/pids; exec sleep 1234'")
+    pids = cluster.wait_until(lambda: len(both := cluster.run(1, "cat /tmp/pids").stdout.split())
+                              == 2 and both, "they started")
     command.kill()
-    cluster.wait_until(lambda: cluster.run(1, f"test -e /proc/{pid}").status, "it ended")
+    for pid in pids:
+        cluster.wait_until(lambda: cluster.run(1, f"test -e /proc/{pid}").status, "it ended")
 
 
 def test_an_interrupt_reaches_the_command(cluster: Cluster) -> None:

@@ -1,4 +1,5 @@
 """One command in a guest: its process, its streams, its credit."""
+import contextlib
 import fcntl
 import os
 import pty
@@ -10,6 +11,19 @@ import termios
 from typing import Any, Callable, Optional
 
 from frames import CHUNK, CREDIT, STDERR, STDOUT, WINDOW, Frame, number_frame
+
+
+def session_of(leader: int) -> list[int]:
+    pids = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                session = file.read().rpartition(")")[2].split()[3]
+        except OSError:  # It has ended meanwhile.
+            continue
+        if int(session) == leader:
+            pids.append(int(name))
+    return pids
 
 
 class Command:
@@ -112,12 +126,14 @@ class Command:
             self._close("in")
 
     def signal(self, number: int) -> None:
-        """To all of the command's session, or to what is left of it."""
+        """To the command's process group; one that kills to all of its session, as there may be
+        other groups in it: timeout makes one."""
         if self.status is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
-            except ProcessLookupError:
-                pass
+            for pid in session_of(self.pid) if number == signal.SIGKILL else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
         if number == signal.SIGKILL:  # Nobody waits any longer for what others of it might write.
             for name in list(self._files):
                 self._close(name)
