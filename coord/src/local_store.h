@@ -12,7 +12,7 @@
 // and no log is kept. Several writes go into one transaction: begin(), apply()...,
 // commit().
 //
-// Owner and only user: LocalCoordinator's store thread. What liveness() gives may be
+// Owner and only user: LocalCoordinator, on its callback thread. What liveness() gives may be
 // shared with others.
 #pragma once
 

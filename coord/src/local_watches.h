@@ -1,7 +1,7 @@
 // LocalWatches: the pending watchers of one LocalCoordinator, and which of them a
 // change set concerns. No I/O.
 //
-// Owner and only user: LocalCoordinator's store thread.
+// Owner and only user: LocalCoordinator, on its callback thread.
 #pragma once
 
 #include "local_store.h"

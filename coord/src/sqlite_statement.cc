@@ -17,7 +17,7 @@ Error sqlite_error(sqlite3* database, std::string_view doing) {
 
 Result<Database> Database::open(const std::string& file) {
   sqlite3* raw = nullptr;
-  // NOMUTEX: the store's thread alone uses the connection.
+  // NOMUTEX: the coordinator's callback thread alone uses the connection.
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
   const int code = sqlite3_open_v2(file.c_str(), &raw, flags, nullptr);
   Database database(raw);  // to be closed also when opening failed
