@@ -126,7 +126,11 @@ std::vector<LocalCoordinator::Impl::Write> LocalCoordinator::Impl::wait_for_lock
         done({fail(Errc::unavailable, "the local directory was busy until the deadline")});
       };
       // Not while the lock is held: a callback takes its time.
-      begun ? thread_.post(tell) : tell();
+      if (begun) {
+        thread_.post(tell);
+      } else {
+        tell();
+      }
     }
     batch.erase(late, batch.end());
     if (begun) {

@@ -81,9 +81,8 @@ bool GroupTarget::step() {
 
 /// Attaches to some of the peers, while the agent writes the commit.
 bool GroupTarget::receive_peers() {
-  receiving_ = receiving_ && machine_.state() == TargetProcess::State::restored;
-  if (!receiving_) return false;
   receiving_ = false;
+  if (machine_.state() != TargetProcess::State::restored) return false;
   for (Endpoint& endpoint : group_) {
     receiving_ = Relocation::receive_peers(endpoint, kReceiveParts) || receiving_;
   }

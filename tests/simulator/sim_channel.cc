@@ -311,11 +311,6 @@ void SimChannel::on_frame(ConnectionId connection, const Frame& frame) {
       }
       return;
     case FrameType::stale_epoch:
-      // It has heard of the grant already; the attach is of before.
-      if (connection == connection_ && grant_untold_ && !core_.attached()) {
-        return start_session(connection);
-      }
-      [[fallthrough]];
     case FrameType::gone:
       if (connection == connection_ && !core_.attached()) leave_session();
       return;

@@ -267,10 +267,8 @@ void Engine::on_refused(fabric::Connection& connection, const wire::Header& head
     return;
   }
   if (channel->core.session() != refused.session) return;
-  if (refused.reason == wire::RefusedReason::stale_epoch && channel->grant_untold) {
-    // It has heard of the grant already; the attach is of before.
-    return start_session(*channel, connection);
-  }
+  // The peer's own attach has overtaken the one that it refuses; their numbers may be equal.
+  if (refused.reason == wire::RefusedReason::stale_epoch && channel->core.attached()) return;
   if (refused.reason == wire::RefusedReason::lineage_lost) {
     fail_channel(*channel,
                  Error{Errc::endpoint_died, "it lost its memory", channel->remote.to_string()});
