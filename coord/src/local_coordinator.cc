@@ -173,15 +173,17 @@ void LocalCoordinator::Impl::serve_writes(std::vector<Write> batch) {
   std::vector<Result<std::vector<Stat>>> results;
   results.reserve(batch.size());
   std::optional<Error> failure;
+  const bool alone = batch.size() == 1;
   for (const Write& write : batch) {
-    auto result = store_->apply(write.ops, session_.id);
+    auto result = store_->apply(write.ops, session_.id, alone);
     if (!result && LocalStore::is_storage_error(result.error().code)) {
       failure = std::move(result.error());
       break;
     }
     results.push_back(std::move(result));
   }
-  if (failure) {
+  const bool refused = alone && !failure && !results.front();
+  if (failure || refused) {
     store_->rollback();
   } else if (auto committed = store_->commit(); !committed) {
     failure = std::move(committed.error());
@@ -193,7 +195,7 @@ void LocalCoordinator::Impl::serve_writes(std::vector<Write> batch) {
       batch[i].done(std::move(results[i]));
     }
   }
-  if (!failure) after_commit();
+  if (!failure && !refused) after_commit();
 }
 
 void LocalCoordinator::Impl::after_commit() {

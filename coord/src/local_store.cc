@@ -104,10 +104,11 @@ Result<bool> LocalStore::session_exists(SessionId session) {
   return tl::unexpected<Error>(read_error(code, "reading the local directory"));
 }
 
-Result<std::vector<Stat>> LocalStore::apply(const std::vector<WriteOp>& ops, SessionId session) {
+Result<std::vector<Stat>> LocalStore::apply(const std::vector<WriteOp>& ops, SessionId session,
+                                            bool alone) {
   // A single operation checks everything before it changes anything; several may have
-  // to be undone.
-  const bool several = ops.size() > 1;
+  // to be undone, unless that is done with the whole transaction.
+  const bool several = ops.size() > 1 && !alone;
   const std::int64_t change_before = change_;
   if (several)
     if (auto saved = run(statements_->savepoint, "a multi"); !saved)

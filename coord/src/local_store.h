@@ -80,8 +80,9 @@ class LocalStore {
   // In a transaction: whether the session still exists.
   Result<bool> session_exists(SessionId session);
   // One write, all or nothing. After an error for which is_storage_error() is true the
-  // transaction is of no use any more.
-  Result<std::vector<Stat>> apply(const std::vector<WriteOp>& ops, SessionId session);
+  // transaction is of no use any more; if the write is `alone` in it, after any error.
+  Result<std::vector<Stat>> apply(const std::vector<WriteOp>& ops, SessionId session,
+                                  bool alone = false);
   Result<void> commit();
   // Empties the write-ahead log once it has grown, for a few milliseconds. Not in a transaction.
   void checkpoint_if_due();

@@ -320,6 +320,8 @@ Result<void> GroupSource::send_rest() {
     }
   }
   resting_ = false;
+  // What has come since the gate was shut goes along: its sender is not asked for it again.
+  process_.progress();
   const Epoch epoch = epoch_of(group_);
   images_.clear();
   for (std::size_t i = 0; i < group_.size(); ++i) {

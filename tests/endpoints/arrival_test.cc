@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "godwit/endpoints/image.pb.h"
+#include "own_counters.h"
 #include "relocation_fixture.h"
 
 namespace godwit {
@@ -244,6 +245,102 @@ TEST_P(ArrivalTest, AnAttachUnderWayAtTheGrantGoesOn) {
 TEST_P(ArrivalTest, ARefusalThatIsOvertakenEndsNoSession) {
   EXPECT_EQ(sessions_when_granted_while_attaching(true),
             GetParam() == TransportKind::shm ? 2u : 1u);
+}
+
+// Neither the request nor its reply needs the other side's word: it has come with the endpoint, and
+// goes with the attach.
+TEST_P(ArrivalTest, ARequestThatCameAlongIsAnsweredAboardTheAttach) {
+  auto peer = process_->bind("demo/peer");
+  ASSERT_TRUE(peer);
+  const std::vector<std::byte> question(1000, std::byte{3});
+  // Written down when the engines go to sleep.
+  const auto arrived = [this] {
+    return own_counter(directory_->runtime_directory(), GetParam(),
+                       &EngineCounters::PerTransport::bytes_received);
+  };
+  const auto connects = [this] {
+    return own_counter(
+        directory_->runtime_directory(),
+        [](const EngineCounters& engine) -> const Counter& { return engine.connects; });
+  };
+  const auto sleep_until = [this](const std::function<bool()>& done) {
+    const auto until = std::chrono::steady_clock::now() + kLong;
+    while (!done() && std::chrono::steady_clock::now() < until)
+      (void)process_->run_until([] { return false; }, 1ms);
+  };
+  std::promise<void> shut;
+  old_ = std::jthread([&] {
+    auto server = process_->bind("demo/server", kLong);
+    ASSERT_TRUE(server) << server.error().to_string();
+    bound_.set_value();
+    ASSERT_TRUE(server->receive(kLong));
+    // As the source does in its rounds: the peer, which has dialled, is asked for at the directory.
+    sleep_until([&] { return !Relocation::peers(*server).empty(); });
+    Relocation::shut(*server);
+    const auto before = arrived();
+    shut.set_value();
+    sleep_until([&] { return arrived() >= before + question.size(); });
+    ASSERT_EQ(Relocation::busy(*server), "");
+    image_.set_value(Relocation::park(*server));
+    while (!over_) std::this_thread::sleep_for(1ms);
+    Relocation::leave(*server);
+  });
+  bound_.get_future().wait();
+  auto to = peer->lookup("demo/server", kLong);
+  ASSERT_TRUE(to) << to.error().to_string();
+  ASSERT_TRUE(peer->send(*to, bytes_of("move")));
+  const auto work_until_ready = [&](auto& future) {
+    const auto until = std::chrono::steady_clock::now() + kLong;
+    while (future.wait_for(0s) != std::future_status::ready) {
+      ASSERT_LT(std::chrono::steady_clock::now(), until);
+      keep_going(*peer);
+    }
+  };
+  auto is_shut = shut.get_future();
+  ASSERT_NO_FATAL_FAILURE(work_until_ready(is_shut));
+  std::string answer;
+  ASSERT_TRUE(peer->call_async(*to, question, [&](Result<Message> reply) {
+    ASSERT_TRUE(reply) << reply.error().to_string();
+    answer = reply->text();
+  }));
+  auto image = image_.get_future();
+  ASSERT_NO_FATAL_FAILURE(work_until_ready(image));
+  moved_ = image.get();
+
+  std::promise<void> connected, still, replied;
+  fresh_ = std::jthread([&, address = Relocation::place(*peer).engine_address] {
+    const auto before = connects();
+    ASSERT_TRUE(Relocation::acquaint(*process_, peer->id().dc, address));
+    sleep_until([&] { return connects() >= before + 2; });
+    auto fresh = Relocation::install(*process_, moved_);
+    ASSERT_TRUE(fresh) << fresh.error().to_string();
+    connected.set_value();
+    still.get_future().wait();
+    Relocation::receive_peers(*fresh);
+    // The peer is to hear of it from here alone.
+    Relocation::open(*fresh, Relocation::epoch(*fresh) + 1);
+    auto request = fresh->receive_request(kLong);
+    ASSERT_TRUE(request) << request.error().to_string();
+    EXPECT_TRUE(std::ranges::equal(request->payload(), question));
+    ASSERT_TRUE(fresh->reply(std::move(*request), bytes_of("the new place")));
+    process_->flush();
+    replied.set_value();
+    // It reads nothing meanwhile, not even the answer to its attach.
+    while (!over_) std::this_thread::sleep_for(1ms);
+    auto nothing = fresh->receive(20ms);
+    EXPECT_EQ(nothing.error().code, Errc::deadline_exceeded);
+    Relocation::leave(*fresh);
+  });
+  auto is_connected = connected.get_future();
+  ASSERT_NO_FATAL_FAILURE(work_until_ready(is_connected));
+  // The peer does nothing either until the reply lies before it.
+  still.set_value();
+  EXPECT_EQ(replied.get_future().wait_for(kLong), std::future_status::ready);
+  EXPECT_TRUE(process_->run_until([&] { return !answer.empty(); }, kLong));
+  EXPECT_EQ(answer, "the new place");
+  over_ = true;
+  fresh_.join();
+  old_.join();
 }
 
 TEST_P(ArrivalTest, AnArrivalThatIsGivenUpCostsNothing) {

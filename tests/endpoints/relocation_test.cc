@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "godwit/endpoints/image.pb.h"
 #include "relocation_fixture.h"
 
 namespace godwit {
@@ -122,12 +123,20 @@ TEST_P(RelocationTest, WhatIsRetainedAndNotTakenMovesOrIsSentAgain) {
   ready.get_future().wait();
   auto mover = peer->lookup("demo/mover", kLong);
   ASSERT_TRUE(mover);
-  for (std::uint64_t i = 11; i <= 15; ++i) ASSERT_TRUE(peer->send(*mover, bytes_of_number(i)));
+  for (std::uint64_t i = 11; i <= 15; ++i) {
+    // The first two move; the third is too large, and comes again with those behind it.
+    std::vector<std::byte> bytes(i == 13 ? 1 << 20 : sizeof i);
+    std::memcpy(bytes.data(), &i, sizeof i);
+    ASSERT_TRUE(peer->send(*mover, bytes));
+  }
   ASSERT_TRUE(peer->notify(*mover, 6));
   EXPECT_EQ(peer->wait_received(*mover, 50ms).error().code, Errc::deadline_exceeded);
   go = true;
   old.join();
-  ASSERT_FALSE(image.empty());
+  endpoints::proto::EndpointImage parsed;
+  ASSERT_TRUE(parsed.ParseFromString(image));
+  ASSERT_EQ(parsed.channels_size(), 1);
+  EXPECT_EQ(parsed.channels(0).incoming(0).inbox_size(), 2);
 
   std::jthread fresh([&] {
     auto moved = Relocation::install(*process_, image);

@@ -3,6 +3,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <vector>
 
 #include "channel/channel_core.h"
 
@@ -64,7 +65,8 @@ struct Frame {
   Identity target;
   AttachState state;
   Sequenced sequenced;
-  Number acks[2] = {0, 0};  // by stream, in sequenced, ack and probe
+  std::vector<Sequenced> aboard;  // replies, of an attach
+  Number acks[2] = {0, 0};        // by stream, in sequenced, ack and probe
   std::uint32_t notification = 0;
   std::uint64_t bits = 0;
   std::uint32_t witness_epoch = 0;  // the sender's, for the audit alone: not part of the protocol

@@ -17,7 +17,7 @@ struct Rules {
   bool gate = true;                  // a copy at an old place executes nothing
   bool grant = true;                 // a copy at a new place executes nothing before it is granted
   bool cancel_checks_sent = true;    // "not executed" only if the request was never transmitted
-  bool inbox_dropped = true;         // a move leaves the untaken messages behind
+  bool inbox_counts = true;          // what moves of the inbox need not be sent again
   bool probe = true;                 // silence is probed
   bool notification_numbers = true;  // a notification that comes again is dropped
 };
@@ -37,7 +37,7 @@ inline constexpr std::array kFaults = {
     Fault{"old-place-executes", &Rules::gate},
     Fault{"arrival-executes", &Rules::grant},
     Fault{"careless-not-executed", &Rules::cancel_checks_sent},
-    Fault{"move-with-inbox", &Rules::inbox_dropped},
+    Fault{"inbox-not-counted", &Rules::inbox_counts},
     Fault{"no-probe", &Rules::probe},
     Fault{"notification-again", &Rules::notification_numbers},
 };

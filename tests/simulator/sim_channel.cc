@@ -129,8 +129,20 @@ void SimChannel::start_session(ConnectionId connection) {
   attach_waits_ = false;
   grant_untold_ = false;
   core_.start_session(0);
-  host_->post(connection, make(FrameType::attach));
+  Frame attach = make(FrameType::attach);
+  take_aboard(attach);
+  host_->post(connection, attach);
   host_->set_timer(*this);
+}
+
+/// The oldest replies, as many as there happens to be room for.
+void SimChannel::take_aboard(Frame& attach) {
+  channel::SendWindow& window = core_.out(Stream::replies);
+  window.rewind(window.acknowledged());
+  const std::vector<Sequenced>& replies = retained_[index_of(Stream::replies)];
+  const std::size_t count = host_->random().below(static_cast<std::uint32_t>(replies.size()) + 1);
+  attach.aboard.assign(replies.begin(), replies.begin() + static_cast<std::ptrdiff_t>(count));
+  for (std::size_t i = 0; i < count; ++i) window.transmit();
 }
 
 void SimChannel::leave_session() {
@@ -175,6 +187,8 @@ void SimChannel::on_attach(ConnectionId connection, const Frame& frame) {
       connection_ = connection;
       grant_untold_ = false;
       heard(frame);
+      for (const Sequenced& reply : frame.aboard) on_sequenced(reply);
+      if (!core_.attached()) break;
       host_->post(connection, make(FrameType::attach_answer));
       apply(effect);
       send_notification();
@@ -240,17 +254,22 @@ void SimChannel::on_peer_died() {
   calls_.clear();
 }
 
-void SimChannel::pass_through_image() {
+void SimChannel::pass_through_image(std::size_t kept) {
   const bool smaller = host_->rules().session_tie && own_.endpoint < peer_.endpoint;
-  core_ = ChannelCore(core_.own_lineage(), core_.own_epoch(), smaller, core_.image());
+  channel::CoreImage image = core_.image();
+  if (host_->rules().inbox_counts) {
+    auto& in = image.in[index_of(Stream::messages)];
+    in.arrived = kept == inbox_.size() ? core_.in(Stream::messages).arrived() : inbox_[kept].number;
+  }
+  core_ = ChannelCore(core_.own_lineage(), core_.own_epoch(), smaller, image);
   connection_ = kNoConnection;
   unanswered_ = 0;
-  if (host_->rules().inbox_dropped) inbox_.clear();
+  inbox_.resize(kept);
 }
 
 void SimChannel::install(Host& host) {
   host_ = &host;
-  pass_through_image();
+  pass_through_image(host.random().below(static_cast<std::uint32_t>(inbox_.size()) + 1));
 }
 
 void SimChannel::on_granted(std::uint32_t epoch) {
@@ -271,7 +290,7 @@ void SimChannel::tell_grant() {
 }
 
 void SimChannel::on_resumed(std::uint32_t epoch) {
-  pass_through_image();
+  pass_through_image(0);
   core_.on_moved(epoch);
   // Whatever is retained may have been lost on its way.
   if (wanted()) host_->set_timer(*this);
@@ -322,7 +341,7 @@ void SimChannel::on_frame(ConnectionId connection, const Frame& frame) {
   heard(frame);
   switch (frame.type) {
     case FrameType::sequenced:
-      if (adopt_acks(frame)) on_sequenced(frame);
+      if (adopt_acks(frame)) on_sequenced(frame.sequenced);
       break;
     case FrameType::ack:
       adopt_acks(frame);
@@ -350,8 +369,7 @@ void SimChannel::on_frame(ConnectionId connection, const Frame& frame) {
   }
 }
 
-void SimChannel::on_sequenced(const Frame& frame) {
-  const Sequenced& message = frame.sequenced;
+void SimChannel::on_sequenced(const Sequenced& message) {
   // What counts as taken when it arrives does not arrive behind a shut gate: its sender must keep
   // it for the place that is granted.
   const bool waits = message.stream == Stream::messages && message.kind != Kind::empty;

@@ -79,8 +79,9 @@ class SimChannel {
   void haunt();
 
  private:
-  /// Through the image, as between two processes: what it leaves out is not needed.
-  void pass_through_image();
+  /// Through the image, as between two processes: what it leaves out is not needed. The first
+  /// `kept` of the inbox move.
+  void pass_through_image(std::size_t kept);
 
   struct Call {
     std::uint32_t entry;
@@ -91,6 +92,7 @@ class SimChannel {
   Frame make(FrameType type) const;
   AttachState own_state() const;
   void start_session(ConnectionId connection);
+  void take_aboard(Frame& attach);
   void leave_session();
   void apply(const ChannelCore::Effect& effect);
   void release(Stream stream, std::uint32_t count);
@@ -107,7 +109,7 @@ class SimChannel {
 
   void on_attach(ConnectionId connection, const Frame& frame);
   void on_attach_answer(const Frame& frame);
-  void on_sequenced(const Frame& frame);
+  void on_sequenced(const Sequenced& message);
   void on_notification(const Frame& frame);
   bool is_present(ConnectionId connection) const noexcept;
 

@@ -59,6 +59,7 @@ struct CoreImage {
   } out[2];
   struct {
     Number received = 1;
+    Number arrived = 1;  // `received`, or above it by what moves of the inbox
     ReceiveWindow::Taken taken{};
   } in[2];
 };
@@ -87,12 +88,14 @@ class ChannelCore {
     for (int stream = 0; stream < 2; ++stream) {
       out_[stream] =
           SendWindow::restored(image.out[stream].acknowledged, image.out[stream].retained);
-      in_[stream] = ReceiveWindow::restored(image.in[stream].received, image.in[stream].taken);
+      const auto& in = image.in[stream];
+      in_[stream] = ReceiveWindow::restored(in.received, in.arrived, in.taken);
     }
   }
 
-  /// What moves: all but the connection of the present session and what the application had not
-  /// taken.
+  /// What moves: all but the connection of the present session. What had arrived and was not taken
+  /// moves if the driver moves the messages, and says so in `arrived`; the peer sends the rest
+  /// again.
   CoreImage image() const noexcept {
     CoreImage image;
     image.session = session_;
@@ -100,7 +103,7 @@ class ChannelCore {
     image.peer_epoch = peer_epoch_;
     for (int stream = 0; stream < 2; ++stream) {
       image.out[stream] = {out_[stream].acknowledged(), out_[stream].retained()};
-      image.in[stream] = {in_[stream].received(), in_[stream].taken()};
+      image.in[stream] = {in_[stream].received(), in_[stream].received(), in_[stream].taken()};
     }
     return image;
   }

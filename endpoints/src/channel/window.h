@@ -139,16 +139,22 @@ class ReceiveWindow {
     out_of_order_ = (taken_[0] | taken_[1] | taken_[2] | taken_[3]) != 0;
   }
 
-  /// What was delivered but not taken is gone (the endpoint moved without its inbox): the peer
-  /// sends it again. What was taken out of order stays marked: on_frame() calls it a duplicate.
+  /// What was delivered but not taken is gone (a move was given up, and the inbox with it): the
+  /// peer sends it again. What was taken out of order stays marked: on_frame() calls it a
+  /// duplicate.
   void forget_untaken() noexcept { arrived_ = received_; }
 
   using Taken = std::array<std::uint64_t, 4>;
   /// What was taken out of order, by number modulo the window.
   const Taken& taken() const noexcept { return taken_; }
-  /// The window as it moves: without what was not taken.
-  static ReceiveWindow restored(Number received, const Taken& taken) noexcept {
+  bool is_taken(Number number) const noexcept {
+    return (taken_[number % kWindow / 64] >> number % 64 & 1) != 0;
+  }
+  /// The window as it moves: with what had arrived before `arrived`, which is at most a window
+  /// above `received`.
+  static ReceiveWindow restored(Number received, Number arrived, const Taken& taken) noexcept {
     ReceiveWindow window(received);
+    window.arrived_ = arrived;
     window.taken_ = taken;
     window.out_of_order_ = (taken[0] | taken[1] | taken[2] | taken[3]) != 0;
     return window;
@@ -156,10 +162,6 @@ class ReceiveWindow {
 
  private:
   static_assert(kWindow == 256, "the bitmap below is four words");
-
-  bool is_taken(Number number) const noexcept {
-    return (taken_[number % kWindow / 64] >> number % 64 & 1) != 0;
-  }
 
   Number arrived_;
   Number received_;

@@ -288,7 +288,8 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void on_control(fabric::Connection& connection, const wire::Header& header,
                   std::span<const std::byte> payload);
   Channel* mirror_of(LocalEndpoint& local);
-  void on_attach(fabric::Connection& connection, const wire::Attach& attach);
+  void on_attach(fabric::Connection& connection, const wire::Attach& attach,
+                 std::span<const std::byte> aboard);
   void on_attach_answer(fabric::Connection& connection, const wire::Header& header,
                         const wire::Attach& attach);
   void on_refused(fabric::Connection& connection, const wire::Header& header,
@@ -297,6 +298,8 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void on_probe(Channel& channel, const wire::Header& header);
   void on_report(Channel& channel, const wire::Header& header, const wire::Attach& attach);
   void start_session(Channel& channel, fabric::Connection& connection);
+  std::size_t take_aboard(Channel& channel, std::span<std::byte> room);
+  void unload(Channel& channel, const wire::Attach& attach, std::span<const std::byte> aboard);
   void apply(Channel& channel, const channel::ChannelCore::Effect& effect, bool in_new_session);
   void refuse(fabric::Connection& connection, const wire::Attach& attach,
               wire::RefusedReason reason, std::uint32_t session);
@@ -318,6 +321,7 @@ class Engine final : public std::enable_shared_from_this<Engine>, private fabric
   void turn_away(Channel& channel);
   void tell_grant(Channel& channel);
   std::vector<Channel*> channels_of(LocalEndpoint& local) const;
+  static bool answers_first(const Channel& channel);
 
   // engine_messages.cc
   fabric::FramePtr small_frame(Bytes payload) noexcept;

@@ -1,7 +1,8 @@
 // Engine: the image of an endpoint that moves, made where it parks and read where it arrives.
 //
 // The image holds what docs/channel.md says a channel moves with: windows and numbers, what is
-// retained, the bits of notifications. The inbox stays behind: it was not acknowledged.
+// retained, the bits of notifications, and of the inbox what is small. The rest of that was not
+// acknowledged, and the peer sends it again.
 #include <algorithm>
 
 #include "engine/engine.h"
@@ -13,13 +14,18 @@ namespace {
 
 using channel::ChannelCore;
 using channel::CoreImage;
+using channel::ReceiveWindow;
 using channel::Stream;
 using endpoints::proto::ChannelImage;
 using endpoints::proto::EndpointImage;
 using endpoints::proto::FrameImage;
+using endpoints::proto::IncomingImage;
 using Gate = LocalEndpoint::Gate;
 
 constexpr std::uint32_t kSchema = 1;
+/// Bytes of payloads in all inboxes of an endpoint that move with it: every one of them is on the
+/// way between two closed gates.
+constexpr std::size_t kInboxAlong = 64 << 10;
 
 void put_frame(FrameImage& image, fabric::Frame& frame) {
   const wire::Header header = wire::header_of(frame.header);
@@ -31,7 +37,28 @@ void put_frame(FrameImage& image, fabric::Frame& frame) {
   image.set_payload(payload.data(), payload.size());
 }
 
-void put_channel(ChannelImage& image, const Channel& channel) {
+/// What has arrived and was not taken goes along, as long as it is small and `room` bytes are left:
+/// nobody has to send it again. What does not is the peer's still.
+void put_inbox(IncomingImage& image, const Channel& channel, std::size_t& room) {
+  const channel::ReceiveWindow& window = channel.core.in(Stream::messages);
+  fabric::Frame* message = channel.messages.front();
+  fabric::Frame* request = channel.requests.front();
+  for (channel::Number number = window.received(); number != window.arrived(); ++number) {
+    if (window.is_taken(number)) continue;
+    const auto is_next = [&](fabric::Frame* frame) {
+      return frame != nullptr && wire::header_of(frame->header).number == number;
+    };
+    fabric::Frame*& next = is_next(message) ? message : request;
+    if (!is_next(next)) return;
+    const std::size_t size = next->payload().size();
+    if (size > fabric::kSmallPayload || size > room) return;
+    room -= size;
+    put_frame(*image.add_inbox(), *next);
+    next = next->next;
+  }
+}
+
+void put_channel(ChannelImage& image, const Channel& channel, std::size_t& room) {
   image.set_slot(channel.remote.slot);
   image.set_generation(channel.remote.generation);
   image.set_mirror(channel.mirror);
@@ -52,6 +79,7 @@ void put_channel(ChannelImage& image, const Channel& channel) {
     auto& incoming = *image.add_incoming();
     incoming.set_received(core.in[stream].received);
     for (const std::uint64_t word : core.in[stream].taken) incoming.add_taken(word);
+    if (stream == 0) put_inbox(incoming, channel, room);
   }
   for (fabric::Frame* frame = channel.replies_waiting.front(); frame != nullptr;
        frame = frame->next) {
@@ -82,8 +110,16 @@ Result<CoreImage> core_of(const ChannelImage& image) {
       return corrupt("a window");
     core.out[stream] = {outgoing.acknowledged(),
                         static_cast<std::uint32_t>(outgoing.retained_size())};
-    core.in[stream].received = incoming.received();
-    std::copy(incoming.taken().begin(), incoming.taken().end(), core.in[stream].taken.begin());
+    auto& in = core.in[stream];
+    std::copy(incoming.taken().begin(), incoming.taken().end(), in.taken.begin());
+    in.received = in.arrived = incoming.received();
+    const ReceiveWindow window = ReceiveWindow::restored(in.received, in.arrived, in.taken);
+    const int most = stream == 0 ? static_cast<int>(channel::kWindow) : 0;
+    if (incoming.inbox_size() > most) return corrupt("an inbox");
+    for (int left = incoming.inbox_size(); left > 0; ++in.arrived) {
+      if (in.arrived - in.received == channel::kWindow) return corrupt("an inbox");
+      if (!window.is_taken(in.arrived)) --left;
+    }
   }
   return core;
 }
@@ -113,12 +149,13 @@ std::string Engine::park(std::uint32_t endpoint) {
   image.set_name(local.name);
   image.set_lineage(local.lineage);
   image.set_epoch(local.epoch);
+  std::size_t room = kInboxAlong;
   for (Channel* channel : channels_of(local)) {
     channel->parked = true;
     channel->redirect = false;
     if (channel->dead) continue;
     if (channel->connection != nullptr) detach(*channel);
-    put_channel(*image.add_channels(), *channel);
+    put_channel(*image.add_channels(), *channel, room);
   }
   for (const auto& [key, grant] : local.grants) {
     if (grant->revoked) continue;
@@ -173,6 +210,9 @@ Result<Endpoint> Engine::install(std::string_view bytes) {
         if (!fits(frame, stream)) return corrupt("a message");
       }
     }
+    for (const FrameImage& frame : channel.incoming(0).inbox()) {
+      if (!fits(frame, Stream::messages)) return corrupt("a message");
+    }
     for (const FrameImage& frame : channel.waiting_replies()) {
       if (!fits(frame, Stream::replies)) return corrupt("a reply");
     }
@@ -226,6 +266,18 @@ Result<Endpoint> Engine::install(std::string_view bytes) {
       }
       channel.out[stream].unsent = channel.out[stream].retained.front();
       channel.told[stream] = from->incoming(static_cast<int>(stream)).received();
+    }
+    channel::Number number = core.in[0].received;
+    for (const FrameImage& image_of : from->incoming(0).inbox()) {
+      while (channel.core.in(Stream::messages).is_taken(number)) ++number;
+      auto frame = restore(image_of, number++);
+      if (!frame) return refuse(frame.error());
+      wire::Header header = wire::header_of((*frame)->header);
+      header.channel = channel.wire_index();
+      wire::set_header((*frame)->header, header);
+      const bool request = header.type == wire::Type::request;
+      (request ? channel.requests : channel.messages).push(std::move(*frame));
+      make_ready(channel);
     }
     for (const FrameImage& reply : from->waiting_replies()) {
       auto frame = restore(reply, 0);

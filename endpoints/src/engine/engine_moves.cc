@@ -123,6 +123,13 @@ Result<void> Engine::acquaint(std::uint32_t dc, std::string_view engine_address)
   return {};
 }
 
+/// Whether a request has come with the endpoint: its reply goes aboard the attach, and the peer is
+/// asked nothing before. If its engine is still to be reached, that comes first.
+bool Engine::answers_first(const Channel& channel) {
+  return !channel.requests.empty() && channel.link != nullptr &&
+         channel.link->connection != nullptr;
+}
+
 /// Attaches to the peers while the gate is still shut: what they send again is here when it opens.
 /// Should it never open, the old place attaches to them above these sessions.
 bool Engine::receive_peers(std::uint32_t endpoint, std::size_t parts) {
@@ -130,6 +137,7 @@ bool Engine::receive_peers(std::uint32_t endpoint, std::size_t parts) {
   std::size_t most = channels.size() / parts + 1;
   for (Channel* channel : channels) {
     if (channel->mirror || channel->redirect || !channel->core.detached()) continue;
+    if (answers_first(*channel)) continue;
     if (most-- == 0) return true;
     channel->redirect = true;
     serve(*channel);
@@ -199,7 +207,11 @@ void Engine::open_gate(std::uint32_t endpoint, std::uint32_t epoch) {
     if (channel->connection != nullptr) detach(*channel);
     channel->redirect = !channel->mirror;
     for (Channel::Outgoing& out : channel->out) out.unsent = out.retained.front();
-    serve(*channel);
+    if (answers_first(*channel)) {
+      set_timer(*channel, Clock::now() + kGrantDelay);
+    } else {
+      serve(*channel);
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "engine/engine.h"
+#include "godwit/fabric/handshake.h"
 
 namespace godwit {
 
@@ -118,14 +119,18 @@ void Engine::on_control(fabric::Connection& connection, const wire::Header& head
     return;
   }
   wire::Attach attach;
-  if (!wire::decode(payload, attach) || !attach.source || !attach.target ||
+  const bool may_carry = header.type == wire::Type::attach && payload.size() > sizeof attach &&
+                         (connection.peer().features & fabric::Handshake::kAboard) != 0;
+  const auto aboard = payload.subspan(may_carry ? sizeof attach : payload.size());
+  if (!wire::decode(payload.first(payload.size() - aboard.size()), attach) ||
+      !wire::is_aboard(aboard) || !attach.source || !attach.target ||
       attach.source.dc != connection.peer().dc || attach.target.dc != connection.peer().dc) {
     // A connection belongs to one DC: nothing else may pass over it.
     connection.close(Error{Errc::protocol_error, "an attach that does not fit its connection", {}});
     return;
   }
   if (header.type == wire::Type::attach) {
-    on_attach(connection, attach);
+    on_attach(connection, attach, aboard);
   } else {
     on_attach_answer(connection, header, attach);
   }
@@ -136,16 +141,64 @@ void Engine::on_control(fabric::Connection& connection, const wire::Header& head
 void Engine::start_session(Channel& channel, fabric::Connection& connection) {
   channel.connection = &connection;
   channel.grant_untold = false;  // the attach says the epoch
-  const wire::Attach attach = wire::to_wire(channel.core.start_session(channel.wire_index()),
-                                            channel.local->id, channel.remote);
+  wire::Attach attach = wire::to_wire(channel.core.start_session(channel.wire_index()),
+                                      channel.local->id, channel.remote);
+  std::array<std::byte, fabric::kSmallPayload> payload;
+  std::size_t size = sizeof attach;
+  if ((connection.peer().features & fabric::Handshake::kAboard) != 0) {
+    attach.first_aboard = channel.core.out(Stream::replies).acknowledged();
+    size += take_aboard(channel, std::span(payload).subspan(sizeof attach));
+  }
+  std::memcpy(payload.data(), &attach, sizeof attach);
   wire::Header header;
   header.type = wire::Type::attach;
-  post_control(connection, header, attach);
+  post_control(connection, header, std::span<const std::byte>(payload).first(size));
   // If it could not be posted, or is not answered, the timer starts another session; each waits
   // longer, for a peer may be further away than the first time-out.
   channel.backoff = std::clamp<std::chrono::milliseconds>(channel.backoff * 2, kAttachTimeout,
                                                           std::chrono::seconds(2));
   set_timer(channel, Clock::now() + channel.backoff);
+}
+
+/// Puts the oldest retained replies aboard an attach, as many as there is room for: the peer's
+/// callers have them at once, and not a round trip later. Whether they have arrived, the answer
+/// says. Returns their bytes.
+std::size_t Engine::take_aboard(Channel& channel, std::span<std::byte> room) {
+  Channel::Outgoing& out = channel.out[static_cast<std::size_t>(Stream::replies)];
+  channel::SendWindow& window = channel.core.out(Stream::replies);
+  window.rewind(window.acknowledged());
+  out.unsent = out.retained.front();
+  std::size_t size = 0;
+  for (; out.unsent != nullptr; out.unsent = out.unsent->next) {
+    const std::span<std::byte> bytes = out.unsent->payload();
+    if (size + sizeof(wire::Aboard) + bytes.size() > room.size()) break;
+    const wire::Header header = wire::header_of(out.unsent->header);
+    const wire::Aboard aboard{header.call, header.status, static_cast<std::uint16_t>(bytes.size())};
+    std::memcpy(room.data() + size, &aboard, sizeof aboard);
+    size += sizeof aboard;
+    std::ranges::copy(bytes, room.data() + size);
+    size += bytes.size();
+    window.transmit();
+  }
+  return size;
+}
+
+/// The replies aboard an attach that was accepted.
+void Engine::unload(Channel& channel, const wire::Attach& attach,
+                    std::span<const std::byte> aboard) {
+  wire::Header header;
+  header.type = wire::Type::reply;
+  header.channel = channel.wire_index();
+  header.number = attach.first_aboard;
+  for (; !aboard.empty() && channel.connection != nullptr; ++header.number) {
+    const auto [reply, bytes] = wire::next_aboard(aboard);
+    header.call = reply.call;
+    header.status = reply.status;
+    fabric::FrameHeader frame{};
+    frame.length = reply.length;
+    wire::set_header(frame, header);
+    on_sequenced(channel, frame, header, bytes, {});
+  }
 }
 
 void Engine::refuse(fabric::Connection& connection, const wire::Attach& attach,
@@ -165,7 +218,8 @@ Channel* Engine::mirror_of(LocalEndpoint& local) {
   return local.mirror;
 }
 
-void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attach) {
+void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attach,
+                       std::span<const std::byte> aboard) {
   const auto local = by_id_.find(attach.target);
   if (local == by_id_.end()) {
     refuse(connection, attach, wire::RefusedReason::gone, attach.session);
@@ -200,7 +254,9 @@ void Engine::on_attach(fabric::Connection& connection, const wire::Attach& attac
       join(channel, *connections_.at(&connection));
       drop_transfers(channel);
       channel.connection = &connection;
-      channel.grant_untold = false;  // the answer says the epoch
+      channel.grant_untold = false;     // the answer says the epoch
+      unload(channel, attach, aboard);  // and that these have arrived
+      if (channel.connection == nullptr) return;
       wire::Header header;
       header.type = wire::Type::attach_answer;
       header.channel = attach.index;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "channel/channel_core.h"
 #include "godwit/endpoint_id.h"
@@ -93,9 +94,17 @@ struct Attach {
   std::uint32_t epoch;
   std::uint32_t arrived[2];
   std::uint32_t received[2];
-  std::uint32_t reserved;
+  std::uint32_t first_aboard;  // of an attach: the number of the first reply behind this
 };
 static_assert(sizeof(Attach) == 64);
+
+/// A reply aboard an attach, without its number: they follow each other. Its bytes are next.
+struct Aboard {
+  std::uint32_t call;
+  std::uint16_t status;
+  std::uint16_t length;
+};
+static_assert(sizeof(Aboard) == 8);
 
 enum class RefusedReason : std::uint32_t {
   gone = 1,
@@ -158,6 +167,27 @@ bool decode(std::span<const std::byte> payload, T& out) noexcept {
   static_assert(std::is_trivially_copyable_v<T>);
   if (payload.size() != sizeof(T)) return false;
   std::memcpy(&out, payload.data(), sizeof(T));
+  return true;
+}
+
+/// Takes the first reply off what is aboard an attach; is_aboard() must hold.
+inline std::pair<Aboard, std::span<const std::byte>> next_aboard(
+    std::span<const std::byte>& aboard) noexcept {
+  Aboard reply;
+  std::memcpy(&reply, aboard.data(), sizeof reply);
+  const auto bytes = aboard.subspan(sizeof reply, reply.length);
+  aboard = aboard.subspan(sizeof reply + reply.length);
+  return {reply, bytes};
+}
+/// Whether these bytes are replies, whole ones.
+inline bool is_aboard(std::span<const std::byte> aboard) noexcept {
+  while (!aboard.empty()) {
+    Aboard reply;
+    if (aboard.size() < sizeof reply) return false;
+    std::memcpy(&reply, aboard.data(), sizeof reply);
+    if (aboard.size() - sizeof reply < reply.length) return false;
+    aboard = aboard.subspan(sizeof reply + reply.length);
+  }
   return true;
 }
 

@@ -20,7 +20,7 @@ constexpr auto kSettled = 5ms;
 // No watch tells that the endpoints of a lost node were marked dead.
 constexpr auto kSweepInterval = 2s;
 constexpr auto kNoteTimes = 20ms;
-constexpr auto kAnswer = 5ms;
+constexpr auto kAnswer = 25ms;
 constexpr std::size_t kMaxProgram = 255;
 
 }  // namespace

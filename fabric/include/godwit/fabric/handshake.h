@@ -47,7 +47,8 @@ class Handshake {
   static constexpr std::uint32_t kVersionMax = 1;
   // Numbered in docs/wire-format.md.
   static constexpr std::uint64_t kLeases = 1;  // copies against grants may be leased
-  static constexpr std::uint64_t kFeatures = kLeases;
+  static constexpr std::uint64_t kAboard = 2;  // an attach may have replies aboard
+  static constexpr std::uint64_t kFeatures = kLeases | kAboard;
   static constexpr std::size_t kMaxMessage = 2048;
   static constexpr std::size_t kMaxNodeName = 255;
   static constexpr std::size_t kMaxTransportData = 512;
