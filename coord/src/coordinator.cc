@@ -90,14 +90,14 @@ std::string_view parent_path(std::string_view path) {
 }
 
 void Coordinator::multi(std::vector<WriteOp> ops, Deadline deadline,
-                        Callback<std::vector<Stat>> done) {
+                        Callback<std::vector<Stat>> done, WriteOn where) {
   if (auto error = check_ops(ops)) {
     post([done = std::move(done), error = std::move(*error)]() mutable {
       done(tl::unexpected<Error>(std::move(error)));
     });
     return;
   }
-  start_write(std::move(ops), deadline, std::move(done));
+  start_write(std::move(ops), deadline, std::move(done), where);
 }
 
 namespace {

@@ -47,10 +47,11 @@ Step<void> Directory::Impl::remove(std::string path, Expected expected, Deadline
   });
 }
 
-Step<std::vector<Stat>> Directory::Impl::multi(std::vector<WriteOp> ops, Deadline deadline) {
+Step<std::vector<Stat>> Directory::Impl::multi(std::vector<WriteOp> ops, Deadline deadline,
+                                               WriteOn where) {
   return Step<std::vector<Stat>>(
-      [this, ops = std::move(ops), deadline](Callback<std::vector<Stat>> next) {
-        coordinator.multi(ops, deadline, std::move(next));
+      [this, ops = std::move(ops), deadline, where](Callback<std::vector<Stat>> next) {
+        coordinator.multi(ops, deadline, std::move(next), where);
       });
 }
 

@@ -42,7 +42,8 @@ class Directory::Impl : public std::enable_shared_from_this<Impl> {
   Step<Stat> create(std::string path, std::string data, CreateMode mode, Deadline deadline);
   Step<Stat> set(std::string path, std::string data, Expected expected, Deadline deadline);
   Step<void> remove(std::string path, Expected expected, Deadline deadline);
-  Step<std::vector<Stat>> multi(std::vector<WriteOp> ops, Deadline deadline);
+  Step<std::vector<Stat>> multi(std::vector<WriteOp> ops, Deadline deadline,
+                                WriteOn where = WriteOn::callback_thread);
 
   // Reads all these paths, kReadsAtOnce at a time; those that are gone are left out.
   template <typename T>

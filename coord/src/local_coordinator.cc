@@ -169,7 +169,29 @@ Result<void> LocalCoordinator::Impl::begin_in_session() {
 
 void LocalCoordinator::Impl::serve_writes(std::vector<Write> batch) {
   batch = wait_for_lock(std::move(batch));
-  if (batch.empty()) return;
+  if (!batch.empty() && write_all(batch)) after_commit();
+}
+
+bool LocalCoordinator::Impl::may_overtake() {
+  std::lock_guard lock(mutex_);
+  return !closing_ && queue_.empty();
+}
+
+// The caller cannot wait, neither for the lock nor for what there is to do after a commit.
+bool LocalCoordinator::Impl::write_here(const Write& write) {
+  bool written = false;
+  thread_.run_here([&] {
+    if (!may_overtake() || session_.id == 0 || !store_->try_begin()) return;
+    const auto exists = store_->session_exists(session_.id);
+    if (!exists || !*exists) return store_->rollback();
+    written = true;
+    if (write_all({write}) && is_after_commit_due()) thread_.post([this] { after_commit(); });
+  });
+  return written;
+}
+
+// In a transaction, which it ends, and answers all. Whether it was committed.
+bool LocalCoordinator::Impl::write_all(const std::vector<Write>& batch) {
   std::vector<Result<std::vector<Stat>>> results;
   results.reserve(batch.size());
   std::optional<Error> failure;
@@ -185,9 +207,10 @@ void LocalCoordinator::Impl::serve_writes(std::vector<Write> batch) {
   const bool refused = alone && !failure && !results.front();
   if (failure || refused) {
     store_->rollback();
-  } else if (auto committed = store_->commit(); !committed) {
-    failure = std::move(committed.error());
+  } else if (auto done = store_->commit(); !done) {
+    failure = std::move(done.error());
   }
+  const bool committed = !failure && !refused;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     if (failure) {
       batch[i].done({fail(failure->code, failure->message)});
@@ -195,7 +218,11 @@ void LocalCoordinator::Impl::serve_writes(std::vector<Write> batch) {
       batch[i].done(std::move(results[i]));
     }
   }
-  if (!failure && !refused) after_commit();
+  return committed;
+}
+
+bool LocalCoordinator::Impl::is_after_commit_due() const {
+  return store_->is_checkpoint_due() || store_->liveness()->anyone_waiting();
 }
 
 void LocalCoordinator::Impl::after_commit() {
@@ -357,8 +384,10 @@ void LocalCoordinator::post(std::function<void()> task) {
 }
 
 void LocalCoordinator::start_write(std::vector<WriteOp> ops, Deadline deadline,
-                                   Callback<std::vector<Stat>> done) {
-  impl_->submit(Impl::Write{std::move(ops), deadline, std::move(done)});
+                                   Callback<std::vector<Stat>> done, WriteOn where) {
+  Impl::Write write{std::move(ops), deadline, std::move(done)};
+  if (where == WriteOn::calling_thread && impl_->write_here(write)) return;
+  impl_->submit(std::move(write));
 }
 void LocalCoordinator::start_get(std::string path, Deadline deadline, Callback<Record> done,
                                  Watcher watcher) {

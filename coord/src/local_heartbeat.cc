@@ -4,8 +4,20 @@
 namespace godwit::coord {
 namespace {
 
-// From a change to the look that tells the watches of it, and of what came meanwhile.
+// Whoever wrote is woken first, and may write more: one look for all of it, once there was no
+// change for kGather. A steady flow of them is looked at now and then.
 constexpr auto kGather = std::chrono::milliseconds(5);
+constexpr int kGatherings = 4;
+
+std::uint32_t wait_until_calm(const LivenessFile& liveness, std::uint32_t changes) {
+  for (int i = 0; i < kGatherings; ++i) {
+    std::this_thread::sleep_for(kGather);
+    const std::uint32_t now = liveness.changes();
+    if (now == changes) break;
+    changes = now;
+  }
+  return changes;
+}
 
 }  // namespace
 
@@ -31,9 +43,9 @@ void LocalCoordinator::Impl::run_heartbeat() {
     }
     LivenessFile& liveness = *current.liveness;
     const LocalStore::Session& own = current.session;
-    const std::uint32_t changes = liveness.changes();
-    // After the counter was read: close() raises it after it set the flag, so one of
-    // the two is seen.
+    std::uint32_t changes = liveness.changes();
+    // After each reading of the counter: close() raises it after it set the flag, so one
+    // of the two is seen.
     if (stop_heartbeat_) return;
     bool look = changes != seen;
     const std::int64_t now = monotonic_ns();
@@ -49,8 +61,8 @@ void LocalCoordinator::Impl::run_heartbeat() {
       next_beat = now + interval;
     }
     if (look && has_watches_) {
-      // Whoever wrote is woken first, and may write more: one look for all of it.
-      if (changes != seen) std::this_thread::sleep_for(kGather);
+      if (changes != seen) changes = wait_until_calm(liveness, changes);
+      if (stop_heartbeat_) return;
       ask([](Errands& errands) { errands.look_for_changes = true; });
     }
     seen = changes;

@@ -2,7 +2,7 @@
 //   callbacks  owns the database: takes queued operations, several writes to a
 //              transaction; expires sessions, opens a new one when its own is gone; runs
 //              what users gave. One thread, as each way to another one takes longer than
-//              most transactions
+//              most transactions. Another thread may stand in for it (write_here)
 //   heartbeat  stamps that the session lives, looks for sessions that do not, sleeps
 //              on the change counter; never touches the database, so a slow disk or a
 //              slow callback does not cost the session
@@ -54,6 +54,8 @@ class LocalCoordinator::Impl {
   using Request = std::variant<Write, Get, List>;
 
   void submit(Request request);
+  // In the calling thread, answered and all; or false, and nothing is done.
+  bool write_here(const Write& write);
   void post(std::function<void()> task) { thread_.post(std::move(task)); }
   void run_at(Deadline time, std::function<void()> task) { thread_.post_at(time, std::move(task)); }
   void close();
@@ -78,6 +80,7 @@ class LocalCoordinator::Impl {
     std::lock_guard lock(mutex_);
     return closing_;
   }
+  bool may_overtake();
   void want_service(std::unique_lock<std::mutex> lock);
   void refuse(Request& request, Errc code, const char* why);
 
@@ -85,10 +88,12 @@ class LocalCoordinator::Impl {
   void serve();
   void run_errands(const Errands& errands);
   void serve_writes(std::vector<Write> batch);
+  bool write_all(const std::vector<Write>& batch);
   std::vector<Write> wait_for_lock(std::vector<Write> batch);
   Result<void> begin_in_session();
   template <typename Read, typename Do>
   void serve_read(Read read, LocalWatches::Kind kind, Do get);
+  bool is_after_commit_due() const;
   void after_commit();
   void look_for_changes();
   void check_session();

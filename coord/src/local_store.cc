@@ -88,8 +88,12 @@ Result<void> LocalStore::commit() {
   return {};
 }
 
+bool LocalStore::is_checkpoint_due() const {
+  return log_pages_ >= kCheckpointPages;
+}
+
 void LocalStore::checkpoint_if_due() {
-  if (log_pages_ < kCheckpointPages) return;
+  if (!is_checkpoint_due()) return;
   log_pages_ = 0;
   // Readers elsewhere may hold a part of it back: the next one takes that along.
   sqlite3_wal_checkpoint_v2(database_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);

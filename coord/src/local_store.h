@@ -84,6 +84,7 @@ class LocalStore {
   Result<std::vector<Stat>> apply(const std::vector<WriteOp>& ops, SessionId session,
                                   bool alone = false);
   Result<void> commit();
+  bool is_checkpoint_due() const;
   // Empties the write-ahead log once it has grown, for a few milliseconds. Not in a transaction.
   void checkpoint_if_due();
   void rollback();

@@ -112,7 +112,10 @@ Flow plan_flow(std::shared_ptr<Impl> self, MovePlan plan, Deadline deadline, Cal
       for (std::size_t i = 0; i < move.members.size(); ++i)
         move.members[i].stat = (*written)[i + 1];
       move.entry.stat = written->back();
+      const std::uint64_t id = record.id();
       done(std::move(move));
+      // Not at the end of one, which clients wait for.
+      trim_past(self, id);
       co_return;
     }
     // Another plan of the same millisecond drew the same number.

@@ -11,8 +11,6 @@ namespace {
 using Impl = Directory::Impl;
 using MoveRecord = proto::MigrationRecord;
 
-constexpr auto kTrimDelay = std::chrono::milliseconds(50);
-
 // One multi, and what there is once it is written.
 struct StepWrite {
   std::vector<WriteOp> ops;
@@ -130,7 +128,8 @@ Result<void> check_members(const Move& move, proto::EndpointState from) {
 
 // Intent and commit: from a state of the move to the next at the members' versions.
 Flow step_flow(std::shared_ptr<Impl> self, Move move, MoveRecord::State from,
-               std::function<StepWrite(Move)> make, Deadline deadline, Callback<Move> done) {
+               std::function<StepWrite(Move)> make, WriteOn where, Deadline deadline,
+               Callback<Move> done) {
   for (;;) {
     const std::uint64_t id = move.entry.record.id();
     if (move.entry.record.state() != from) {
@@ -141,12 +140,9 @@ Flow step_flow(std::shared_ptr<Impl> self, Move move, MoveRecord::State from,
     }
     StepWrite write = make(move);
     const StepLayout layout = write.layout;
-    const bool ends = write.after.entry.record.state() == MoveRecord::COMMITTED;
-    const auto written = co_await self->multi(write.ops, deadline);
+    const auto written = co_await self->multi(write.ops, deadline, where);
     if (written) {
       done(written_move(std::move(write), *written));
-      // The server is just coming back at its new place.
-      if (ends) self->coordinator.run_at(after(kTrimDelay), [self, id] { trim_past(self, id); });
       co_return;
     }
     const Error error = explain(written.error(), layout, move.entry.record);
@@ -222,8 +218,8 @@ void Moves::begin(Move move, Deadline deadline, Callback<Move> done) {
     return refuse(*impl_, std::move(valid.error()), std::move(done));
   step_flow(
       impl_, std::move(move), MoveRecord::PREPARED,
-      [impl = impl_](Move from) { return intent_of(*impl, std::move(from)); }, deadline,
-      std::move(done));
+      [impl = impl_](Move from) { return intent_of(*impl, std::move(from)); },
+      WriteOn::callback_thread, deadline, std::move(done));
 }
 
 void Moves::commit(Move move, MoveCommit commit, Deadline deadline, Callback<Move> done) {
@@ -242,7 +238,7 @@ void Moves::commit(Move move, MoveCommit commit, Deadline deadline, Callback<Mov
       [impl = impl_, commit = std::move(commit)](Move from) {
         return commit_of(*impl, std::move(from), commit);
       },
-      deadline, std::move(done));
+      WriteOn::calling_thread, deadline, std::move(done));
 }
 
 void Moves::abort(std::uint64_t id, MoveAbort abort, Deadline deadline, Callback<Move> done) {

@@ -13,9 +13,9 @@ void TaskThread::post(Task task) {
     std::unique_lock lock(mutex_);
     if (!stopped_) {
       posted_.push_back(std::move(task));
-      const bool first = posted_.size() == 1;
+      const bool wake = posted_.size() == 1 && !lent_;
       lock.unlock();  // the thread would wait for it at once
-      if (first) wake_.notify_one();
+      if (wake) wake_.notify_one();
       return;
     }
   }
@@ -28,15 +28,30 @@ void TaskThread::post_at(Time time, Task task) {
     if (!stopped_) {
       posted_.push_back(
           [this, time, later = std::move(task)]() mutable { at(time, std::move(later)); });
-      if (posted_.size() == 1) wake_.notify_one();
+      if (posted_.size() == 1 && !lent_) wake_.notify_one();
       return;
     }
   }
   task();
 }
 
+bool TaskThread::run_here(const Task& task) {
+  std::unique_lock lock(mutex_);
+  if (!idle_ || lent_ || stopping_) return false;
+  lent_ = true;
+  lock.unlock();
+  stands_in_ = std::this_thread::get_id();
+  task();
+  stands_in_ = std::thread::id();
+  lock.lock();
+  lent_ = false;
+  if (!idle_ || stopping_ || !posted_.empty()) wake_.notify_one();
+  return true;
+}
+
 bool TaskThread::on_thread() const {
-  return std::this_thread::get_id() == thread_.get_id();
+  const std::thread::id self = std::this_thread::get_id();
+  return self == thread_.get_id() || self == stands_in_;
 }
 
 TaskThread::Timer TaskThread::at(Time time, Task task) {
@@ -59,6 +74,7 @@ void TaskThread::run() {
   std::vector<Task> batch;
   std::unique_lock lock(mutex_);
   for (;;) {
+    idle_ = true;
     if (posted_.empty() && !stopping_) {
       const auto ready = [this] { return !posted_.empty() || stopping_; };
       if (timers_.empty()) {
@@ -67,6 +83,8 @@ void TaskThread::run() {
         wake_.wait_until(lock, timers_.begin()->first.first, ready);
       }
     }
+    idle_ = false;
+    wake_.wait(lock, [this] { return !lent_; });
     if (posted_.empty() && stopping_ && timers_.empty()) break;
     const bool ending = posted_.empty() && stopping_;
     batch.swap(posted_);

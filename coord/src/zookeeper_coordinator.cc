@@ -186,7 +186,7 @@ void ZooKeeperCoordinator::post(std::function<void()> task) {
 }
 
 void ZooKeeperCoordinator::start_write(std::vector<WriteOp> ops, Deadline deadline,
-                                       Callback<std::vector<Stat>> done) {
+                                       Callback<std::vector<Stat>> done, WriteOn /*where*/) {
   impl_->write(std::move(ops), deadline, std::move(done));
 }
 void ZooKeeperCoordinator::start_get(std::string path, Deadline deadline, Callback<Record> done,

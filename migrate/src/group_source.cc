@@ -21,6 +21,9 @@ constexpr std::uint64_t kLittle = 64 << 10;
 constexpr auto kProgressInterval = 200ms;
 /// How long a closing server looks again and again whether it is quiet.
 constexpr auto kHurry = 2ms;
+/// From the word to the target's agent that the intent is written, until the gate is shut: what
+/// that agent does meanwhile, the clients need not wait for.
+constexpr auto kHeadsUp = 500us;
 /// Between two looks at who the peers are: each costs a look at every channel.
 constexpr auto kIntroduceInterval = 5ms;
 constexpr auto kDockPatience = 2s;
@@ -67,14 +70,36 @@ void GroupSource::on_order(const endpoints::proto::MoveOrder& order) {
   if (order.has_dock()) {
     dock_ = {order.dock().dc(), order.dock().slot(), order.dock().generation()};
   }
-  if (!order.intent().empty()) intent_ = order.intent();
-  act(machine_.on_push(static_cast<Push>(order.push()), order.epoch(), Clock::now()));
+  const auto push = static_cast<Push>(order.push());
+  const auto now = Clock::now();
+  if (push != Push::out) close_at_ = {};
+  if (push == Push::close && announce(order.intent())) {
+    close_at_ = now + kHeadsUp;
+  } else {
+    act(machine_.on_push(push, order.epoch(), now));
+  }
+}
+
+/// True: the target is told of the intent, for its agent, and the gate stays open a little longer.
+bool GroupSource::announce(const std::string& intent) {
+  if (intent.empty() || !copying_ || !stream_ || std::exchange(announced_, true)) return false;
+  stream_->item(ItemType::intent, 0, bytes_of(intent));
+  const auto sent = send_pieces(0);
+  if (sent) process_.flush();
+  return sent && *sent;
 }
 
 bool GroupSource::step() {
   bool more = false;
+  if (close_at_ != Clock::time_point{}) {
+    more = Clock::now() < close_at_;
+    if (!more) {
+      close_at_ = {};
+      act(machine_.on_push(Push::close, 0, Clock::now()));
+    }
+  }
   if (machine_.deadline() <= Clock::now()) act(machine_.on_time(Clock::now()));
-  if (copying_) more = copy();
+  if (copying_) more = copy() || more;
   if (machine_.state() == SourceProcess::State::closing) {
     const bool quiet = std::all_of(group_.begin(), group_.end(), [](const Endpoint& endpoint) {
       return Relocation::busy(endpoint).empty();
@@ -329,7 +354,6 @@ Result<void> GroupSource::send_rest() {
     if (planted("duplicates-not-moved")) forget_last_answers(images_.back());
     stream_->item(ItemType::image, static_cast<std::uint32_t>(i), bytes_of(images_.back()));
   }
-  if (!intent_.empty()) stream_->item(ItemType::intent, 0, bytes_of(intent_));
   stream_->manifest(epoch, static_cast<std::uint32_t>(group_.size()));
   while (stream_->pending() != 0 || !stream_->piece(0).empty()) {
     const Bytes piece = stream_->piece(0);

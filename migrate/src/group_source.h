@@ -44,6 +44,7 @@ class GroupSource final : private StateWriter {
 
   void act(const ProcessActions& actions);
   void fail_with(Reason reason, const Error& error);
+  bool announce(const std::string& intent);
   Result<void> find_dock();
   void begin_copy();
   void introduce();
@@ -60,7 +61,6 @@ class GroupSource final : private StateWriter {
   SourceProcess machine_;
 
   EndpointId dock_;
-  std::string intent_;             // of the agent, for the target's
   std::optional<Endpoint> ferry_;  // sends to the dock
   Remote to_;
   std::optional<StreamWriter> stream_;
@@ -68,6 +68,7 @@ class GroupSource final : private StateWriter {
   std::set<std::string> introduced_;  // peers of which the target knows
   Clock::time_point introduce_at_{};
   bool copying_ = false;  // the machine wants a round
+  bool announced_ = false;
   bool resting_ = false;  // save_rest() runs: the writer is never full
   bool shut_ = false;
   std::string text_;  // of what went wrong
@@ -76,6 +77,7 @@ class GroupSource final : private StateWriter {
   std::uint64_t round_goal_ = 0;   // what was not saved when the round began
   std::uint64_t round_saved_ = 0;  // bytes of records since
   std::uint64_t sent_ = 0;
+  Clock::time_point close_at_{};  // {}: no close is put off
   Clock::time_point began_{}, closed_{}, quiet_{}, told_{};
   endpoints::proto::MoveTimes times_;
 };

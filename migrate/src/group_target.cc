@@ -103,7 +103,9 @@ Result<void> GroupTarget::take(const ItemHeader& header, Bytes bytes) {
       images_.emplace_back(text_of(bytes));
       return {};
     case ItemType::intent:
+      // The agent has to read it before it can commit.
       intent_ = text_of(bytes);
+      report();
       return {};
     case ItemType::peer:
       return Relocation::acquaint(process_, header.kind, text_of(bytes));
@@ -219,8 +221,8 @@ void GroupTarget::tell(Report report, Reason reason) {
     for (const Endpoint& endpoint : group_) {
       message.add_engine_addresses(Relocation::place(endpoint).engine_address);
     }
-    message.set_intent(intent_);
   }
+  if (report == Report::docked || report == Report::restored) message.set_intent(intent_);
   *message.mutable_times() = times_;
   link_.report(message);
 }

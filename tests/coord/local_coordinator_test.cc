@@ -187,6 +187,132 @@ TEST(LocalCoordinator, IdleCostsNearlyNothing) {
   EXPECT_LT(used, 60ms);
 }
 
+// --- Writes on the calling thread --------------------------------------------------------------
+
+struct Written {
+  std::atomic<bool> done{false};
+  std::thread::id by;
+  bool on_callback_thread = false;
+};
+
+std::shared_ptr<Written> write_here(Coordinator& c, const std::string& path, std::string data) {
+  auto written = std::make_shared<Written>();
+  c.multi(
+      {SetOp{path, std::move(data)}}, soon(),
+      [written, &c](const Result<std::vector<Stat>>& stats) {
+        EXPECT_TRUE(stats);
+        written->by = std::this_thread::get_id();
+        written->on_callback_thread = c.on_callback_thread();
+        written->done = true;
+      },
+      WriteOn::calling_thread);
+  return written;
+}
+
+TEST(LocalCoordinator, AWriteOnTheCallingThreadIsDoneWhenTheCallReturns) {
+  TemporaryFolder folder;
+  auto c = open_in(folder.path());
+  ASSERT_TRUE(blocking::create(*c, "/n", "", CreateMode::persistent, soon()));
+  // The callback thread may still be at the end of what it did before.
+  std::shared_ptr<Written> written;
+  ASSERT_TRUE(eventually([&] {
+    written = write_here(*c, "/n", "here");
+    return written->done && written->by == std::this_thread::get_id();
+  }));
+  EXPECT_TRUE(written->on_callback_thread);
+  EXPECT_FALSE(c->on_callback_thread());
+  EXPECT_EQ(blocking::get(*c, "/n", soon())->data, "here");
+}
+
+TEST(LocalCoordinator, AWriteOnTheCallingThreadOvertakesNoOther) {
+  TemporaryFolder folder;
+  auto c = open_in(folder.path());
+  ASSERT_TRUE(blocking::create(*c, "/n", "", CreateMode::persistent, soon()));
+  std::promise<void> entered, go_on;
+  c->run_at(Deadline{}, [&] {
+    entered.set_value();
+    go_on.get_future().wait();
+  });
+  entered.get_future().wait();
+  const auto meanwhile = write_here(*c, "/n", "meanwhile");
+  EXPECT_FALSE(meanwhile->done);
+  std::atomic<int> first{0};
+  c->set("/n", "first", Expected::any(), soon(), [&](const auto&) { first = 1; });
+  const auto second = write_here(*c, "/n", "second");
+  EXPECT_FALSE(second->done);
+  go_on.set_value();
+  ASSERT_TRUE(eventually([&] { return second->done.load(); }));
+  EXPECT_NE(second->by, std::this_thread::get_id());
+  EXPECT_EQ(first, 1);
+  EXPECT_EQ(blocking::get(*c, "/n", soon())->data, "second");
+  // Nor one that the callback thread has not begun with.
+  for (int i = 0; i < 300; ++i) {
+    first = 0;
+    c->set("/n", "first", Expected::any(), soon(), [&](const auto&) { first = 1; });
+    const auto next = write_here(*c, "/n", "second");
+    ASSERT_TRUE(eventually([&] { return next->done.load(); }));
+    ASSERT_EQ(first, 1);
+  }
+}
+
+TEST(LocalCoordinator, AWriteOnTheCallingThreadDoesNotWaitForAnotherWriter) {
+  TemporaryFolder folder;
+  auto c = open_in(folder.path());
+  ASSERT_TRUE(blocking::create(*c, "/n", "", CreateMode::persistent, soon()));
+  auto other = LocalStore::open({folder.path(), 600ms, LocalStore::current_boot_id()});
+  ASSERT_TRUE(other);
+  ASSERT_TRUE(eventually([&] { return (*other)->try_begin().has_value(); }));
+  const auto written = write_here(*c, "/n", "later");  // returns, although the lock is held
+  EXPECT_FALSE(written->done);
+  (*other)->rollback();
+  ASSERT_TRUE(eventually([&] { return written->done.load(); }));
+  EXPECT_NE(written->by, std::this_thread::get_id());
+}
+
+TEST(LocalCoordinator, CallbacksRunOneAtATimeWhoeverRunsThem) {
+  constexpr int kThreads = 2, kRounds = 300;
+  TemporaryFolder folder;
+  auto c = open_in(folder.path());
+  ASSERT_TRUE(blocking::create(*c, "/n", "", CreateMode::persistent, soon()));
+  std::atomic<bool> inside{false};
+  std::atomic<int> overlaps{0};
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < kThreads; ++i)
+    threads.emplace_back([&] {
+      std::atomic<int> answers{0};
+      const auto callback = [&] {
+        if (inside.exchange(true)) ++overlaps;
+        std::this_thread::sleep_for(300us);
+        inside = false;
+        ++answers;
+      };
+      for (int n = 1; n <= kRounds; ++n) {
+        c->run_at(Deadline{}, callback);  // the thread is being woken for it
+        c->multi(
+            {SetOp{"/n", "x"}}, soon(), [&](const auto&) { callback(); }, WriteOn::calling_thread);
+        while (answers < 2 * n) std::this_thread::yield();
+      }
+    });
+  threads.clear();
+  EXPECT_EQ(overlaps, 0);
+}
+
+// Watches gather until there is no change for a moment. That moment may never come.
+TEST(LocalCoordinator, AWatchIsToldAmidASteadyFlowOfChanges) {
+  TemporaryFolder folder;
+  auto c = open_in(folder.path());
+  ASSERT_TRUE(blocking::create(*c, "/w", "", CreateMode::persistent, soon()));
+  auto other = LocalStore::open({folder.path(), 600ms, LocalStore::current_boot_id()});
+  ASSERT_TRUE(other && (*other)->open_session(soon()));
+  std::jthread flow([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) (*other)->liveness()->announce_change();
+  });
+  std::atomic<bool> told{false};
+  ASSERT_TRUE(blocking::get(*c, "/w", soon(), [&] { told = true; }));
+  ASSERT_TRUE(blocking::set(*c, "/w", "new", Expected::any(), soon()));
+  EXPECT_TRUE(eventually([&] { return told.load(); }, 10s));
+}
+
 TEST(LocalCoordinator, RefusesAStoreThatIsNotItsOwn) {
   TemporaryFolder folder;
   const std::string file = folder.path() + "/directory.sqlite";

@@ -319,6 +319,7 @@ void MovableTest::copy(Server& source, MoveId move, Epoch epoch, EndpointId dock
 
 MoveReport MovableTest::restore(Server& source, Server& target, MoveId move) {
   agent_.order(source.id(), move, Push::close);
+  EXPECT_EQ(agent_.expect(target.id(), move, Report::docked).intent(), intent_of(move));
   auto restored = agent_.expect(target.id(), move, Report::restored);
   EXPECT_EQ(restored.intent(), intent_of(move));
   return restored;

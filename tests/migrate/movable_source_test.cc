@@ -2,6 +2,8 @@
 // driver. The hand is the dock: what it has not taken holds the copy where the test wants it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "migrate/movable_fixture.h"
 
 namespace godwit::migrate_tests {
@@ -246,6 +248,20 @@ TEST_F(MovableSourceTest, WhatIsNotQuietIsNotMoved) {
   ASSERT_TRUE(asker.process().run_until([&] { return answer && second; }, kLong));
   EXPECT_EQ(*answer, "late");
   EXPECT_EQ(*second, "late");
+}
+
+TEST_F(MovableSourceTest, TheIntentGoesAheadOfTheRest) {
+  const Hand::Pieces pieces = park(*a_, hand_, 1);
+  const auto has_intent = [](const std::string& piece) {
+    return piece.find(intent_of(1)) != std::string::npos;
+  };
+  EXPECT_EQ(std::count_if(pieces.begin(), pieces.end(), has_intent), 1);
+  // With the rest it would come when the clients wait already.
+  EXPECT_FALSE(has_intent(pieces.back()));
+  agent_.raise({"demo/kv"}, 2);
+  agent_.order(id(), 1, Push::resume, 2);
+  agent_.expect(id(), 1, Report::over);
+  expect_served();
 }
 
 }  // namespace

@@ -160,6 +160,7 @@ MoveReport ScriptedAgent::expect(ProcessId from, MoveId move, Report report, Rea
     const auto said = static_cast<Report>(next->report());
     const std::pair progress(next->move(), said);
     if (said == Report::copying && next->move() == move) continue;
+    if (said == Report::docked && !next->intent().empty()) continue;
     if (progress == last_progress(from)) continue;
     ADD_FAILURE() << described(*next) << " in place of " << described(wanted);
     return *next;

@@ -56,7 +56,7 @@ class ScriptedAgent {
   /// again and again counts as one. Empty (and a failure) if none comes.
   std::optional<MoveReport> next_report(ProcessId from);
   /// The next report must be this one. What is said again and again as time goes by (that it
-  /// copies, or that little is left) may come before.
+  /// copies, or that little is left) may come before, and so may word of the intent.
   MoveReport expect(ProcessId from, MoveId move, Report report, Reason reason = Reason::none);
   /// Nothing was reported that was not asked for: whatever was told to the process before is done.
   void expect_silence(ProcessId from);

@@ -44,8 +44,12 @@ EventLoop::~EventLoop() {
 void EventLoop::run() {
   std::array<epoll_event, 128> events;
   while (!stopping_) {
+    awake_ = false;
+    // Looked at after that: a task posted before it has woken nobody.
+    const int timeout = has_tasks() ? 0 : next_timeout();
     const int count =
-        ::epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), next_timeout());
+        ::epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), timeout);
+    awake_ = true;
     for (int i = 0; i < count; ++i) {
       const auto& event = events[static_cast<std::size_t>(i)];
       if (event.data.u64 == kWake) {
@@ -73,13 +77,17 @@ void EventLoop::post(Task task) {
     std::lock_guard lock(mutex_);
     tasks_.push_back(std::move(task));
   }
-  if (wake_pending_.exchange(true)) return;
+  if (awake_.exchange(true)) return;
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(wake_fd_, &one, sizeof one);
 }
 
+bool EventLoop::has_tasks() {
+  std::lock_guard lock(mutex_);
+  return !tasks_.empty();
+}
+
 void EventLoop::run_tasks() {
-  wake_pending_ = false;
   std::vector<Task> tasks;
   {
     std::lock_guard lock(mutex_);

@@ -56,12 +56,13 @@ class EventLoop {
   EventLoop(int epoll_fd, int wake_fd) : epoll_fd_(epoll_fd), wake_fd_(wake_fd) {}
   int next_timeout() const;
   void run_timers();
+  bool has_tasks();
   void run_tasks();
 
   const int epoll_fd_;
   const int wake_fd_;
   std::atomic<bool> stopping_{false};
-  std::atomic<bool> wake_pending_{false};
+  std::atomic<bool> awake_{false};  // looks at the tasks before it sleeps, or is being woken
   std::mutex mutex_;
   std::vector<Task> tasks_;
   std::uint64_t next_number_ = 1;

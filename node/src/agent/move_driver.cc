@@ -152,7 +152,7 @@ void MoveDriver::on_report(migrate::ProcessId process, const endpoints::proto::M
     reason = Reason::start_failed;
     detail_ = "the process did not say where its dock is";
   }
-  if (target_ && kind == Report::restored) take_intent(report.intent());
+  if (target_) take_intent(report.intent());
   spdlog::debug("move {}: process {:016x} says {}{}", coord::format_move_id(id()), process,
                 migrate::to_string(kind), detail_.empty() ? "" : ": " + detail_);
   const auto now = Clock::now();
@@ -341,8 +341,10 @@ void MoveDriver::write(const AgentAction& action) {
                     times_.set_committed_us(static_cast<std::uint64_t>(result.took.count()));
                   }
                   settled(std::move(result));
-                  // In the end: the log's file takes its time, too.
-                  spdlog::info("{}: {}", what, done ? "written" : "not written");
+                  // Behind what the processes are told: the log's file takes its time, too.
+                  parts_.loop.post([what, done] {
+                    spdlog::info("{}: {}", what, done ? "written" : "not written");
+                  });
                 });
 }
 
@@ -361,7 +363,8 @@ void MoveDriver::settled(MoveWriter::Settled result) {
   const auto view = reading_.view();
   perform(source_ ? source_->on_settled(view, now) : target_->on_settled(view, now));
   check_process();
-  if (again_) refresh();
+  // At the end there is nothing new to be seen, and the server is just coming back.
+  if (again_) reading_.ended ? look_later(kSettled) : refresh();
 }
 
 void MoveDriver::push(const AgentAction& action) {

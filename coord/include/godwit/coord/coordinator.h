@@ -10,7 +10,8 @@
 // except close(), the destructor and the helpers of blocking.h, which must not be
 // called from a callback (asserted). All callbacks, watchers and session events run
 // on one thread, the coordinator's callback thread, one at a time; so they need no
-// locks among themselves, and must not block.
+// locks among themselves, and must not block. (For a write with WriteOn::calling_thread
+// the caller may stand in for that thread, until it returns.)
 //
 // Completion: each operation calls its callback exactly once, also when the
 // coordinator is closed (Errc::closed). An argument error is reported the same way.
@@ -112,6 +113,12 @@ class Expected {
 
 enum class CreateMode { persistent, ephemeral };
 
+// Who does a write. `calling_thread` is a wish, granted by a service on this machine while
+// nothing runs on the callback thread and no operation waits: the write and its callback are
+// done before the call returns. It spares two ways between threads and costs the caller the
+// time of the write.
+enum class WriteOn { callback_thread, calling_thread };
+
 // Operations of a multi. The parents must exist (or be created earlier in the same
 // multi).
 struct CreateOp {
@@ -171,7 +178,8 @@ class Coordinator {
   void remove(std::string path, Expected expected, Deadline deadline, Callback<void> done);
   // All or nothing, in order; each operation sees those before it. Result: a Stat
   // per operation (empty for remove and check). Errors as above, with failed_op.
-  void multi(std::vector<WriteOp> ops, Deadline deadline, Callback<std::vector<Stat>> done);
+  void multi(std::vector<WriteOp> ops, Deadline deadline, Callback<std::vector<Stat>> done,
+             WriteOn where = WriteOn::callback_thread);
 
   // With a watcher: called when the record is changed, removed, or, if this answers
   // no_node, created. A watcher of a read that failed otherwise is never called.
@@ -198,7 +206,7 @@ class Coordinator {
  protected:
   // What implementations provide. Arguments are valid; `done` is not empty.
   virtual void start_write(std::vector<WriteOp> ops, Deadline deadline,
-                           Callback<std::vector<Stat>> done) = 0;
+                           Callback<std::vector<Stat>> done, WriteOn where) = 0;
   virtual void start_get(std::string path, Deadline deadline, Callback<Record> done,
                          Watcher watcher) = 0;
   virtual void start_list(std::string path, Deadline deadline, Callback<Children> done,

@@ -32,7 +32,8 @@ using MoveEntry = Entry<proto::MigrationRecord>;
 
 // Endpoints of one move; more: bad_argument.
 inline constexpr std::size_t kMaxMembers = 64;
-// Ended moves that are kept, the ones planned last. Whoever ends a move removes others.
+// Ended moves that are kept, the ones planned last. Whoever plans or aborts a move removes others,
+// so a few more may be there.
 inline constexpr std::size_t kPastMoves = 200;
 
 // A move and its members as they were read or written last. In the order of the record;
@@ -94,7 +95,9 @@ class Moves {
 
   // From MOVING: the members serve at the target, epoch + 1; the record is COMMITTED and
   // past. Only while the target's agent is registered with the record's incarnation. As to
-  // versions it is like begin(). Errors: as begin(), and node_taken.
+  // versions it is like begin(). As clients wait for it, it is written in the calling thread
+  // if that can be (WriteOn): `done` may be called before it returns. Errors: as begin(), and
+  // node_taken.
   void commit(Move move, MoveCommit commit, Deadline deadline, Callback<Move> done);
 
   // From any state: the members serve at the source, those MOVING with epoch + 1; members
