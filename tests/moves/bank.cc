@@ -6,7 +6,9 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -96,17 +98,17 @@ class Bank final : public godwit::State {
   // State
   std::uint32_t version() const override { return format_; }
   void begin() override {
-    dirty_.assign(pages_, true);
-    unsaved_ = pages_;
-    next_ = 0;
+    changed_.assign(pages_, true);
+    unsaved_.resize(pages_);
+    std::iota(unsaved_.begin(), unsaved_.end(), std::uint64_t{0});
   }
   Result<void> save(godwit::StateWriter& out) override {
-    while (unsaved_ != 0 && !out.full()) save_one(out);
+    while (!unsaved_.empty() && !out.full()) save_one(out);
     return {};
   }
-  std::uint64_t unsaved() const override { return unsaved_ * kPage; }
+  std::uint64_t unsaved() const override { return unsaved_.size() * kPage; }
   Result<void> save_rest(godwit::StateWriter& out) override {
-    while (unsaved_ != 0) save_one(out);
+    while (!unsaved_.empty()) save_one(out);
     const std::array life{life_, tenure_ + 1};
     out.put(kLifeRecord, std::as_bytes(std::span(life)));
     if (format_ == 1) {
@@ -156,8 +158,8 @@ class Bank final : public godwit::State {
     clients_ = 0;
     life_ = tenure_ = 0;
     ledger_.reset();
-    dirty_.assign(pages_, false);
-    unsaved_ = 0;
+    changed_.assign(pages_, false);
+    unsaved_.clear();
   }
 
  private:
@@ -177,16 +179,16 @@ class Bank final : public godwit::State {
     ++count;
     std::memcpy(page(number), &count, sizeof count);
     std::memcpy(page(number) + 8, &value, sizeof value);
-    if (!dirty_[number]) {
-      dirty_[number] = true;
-      ++unsaved_;
+    if (!changed_[number]) {
+      changed_[number] = true;
+      unsaved_.push_back(number);
     }
   }
   void save_one(godwit::StateWriter& out) {
-    while (!dirty_[next_]) next_ = (next_ + 1) % pages_;
-    dirty_[next_] = false;
-    --unsaved_;
-    out.put(kPageRecord + static_cast<std::uint32_t>(next_), Bytes(page(next_), kPage));
+    const std::uint64_t next = unsaved_.front();
+    unsaved_.pop_front();
+    changed_[next] = false;
+    out.put(kPageRecord + static_cast<std::uint32_t>(next), Bytes(page(next), kPage));
   }
 
   const std::uint64_t pages_;
@@ -198,9 +200,8 @@ class Bank final : public godwit::State {
   std::vector<std::byte> memory_;
   std::array<Account, kMaxClients> accounts_{};
   std::size_t clients_ = 0;
-  std::vector<bool> dirty_;
-  std::uint64_t unsaved_ = 0;
-  std::uint64_t next_ = 0;
+  std::vector<bool> changed_;          // since it was saved
+  std::deque<std::uint64_t> unsaved_;  // the numbers of those pages
 };
 
 }  // namespace
