@@ -41,8 +41,8 @@ class ZooKeeperCoordinator final : public Coordinator {
   void close() override;
 
  protected:
-  void start_write(std::vector<WriteOp> ops, Deadline deadline,
-                   Callback<std::vector<Stat>> done, WriteOn where) override;
+  void start_write(std::vector<WriteOp> ops, Deadline deadline, Callback<std::vector<Stat>> done,
+                   WriteOn where) override;
   void start_get(std::string path, Deadline deadline, Callback<Record> done,
                  Watcher watcher) override;
   void start_list(std::string path, Deadline deadline, Callback<Children> done,
