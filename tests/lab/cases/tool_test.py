@@ -2,8 +2,10 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Iterator
 from contextlib import contextmanager
@@ -59,6 +61,36 @@ def test_guests_die_with_a_killed_supervisor(cluster: Cluster) -> None:
         os.kill(status["pid"], signal.SIGKILL)
         all_end(cluster, status)
         assert tool.wait(10) == 255
+
+
+def test_a_supervisor_that_dies_with_a_request_unread_is_said(_: Cluster) -> None:
+    shutil.rmtree(STATE, ignore_errors=True)
+    STATE.mkdir(parents=True)
+    lab = Lab(STATE)
+    try:
+        for request in (lambda: lab.ask("status"), lambda: lab.run(1, "true")):
+            folder = os.open(STATE, os.O_PATH | os.O_DIRECTORY)
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(f"/proc/self/fd/{folder}/ctl")
+                os.close(folder)
+                listener.listen()
+
+                def die() -> None:
+                    with listener.accept()[0] as connection:
+                        connection.recv(1, socket.MSG_PEEK)
+
+                with ThreadPoolExecutor() as pool:
+                    death = pool.submit(die)
+                    try:
+                        request()
+                        said = ""
+                    except LabError as error:
+                        said = str(error)
+                    death.result()
+                assert said == "the lab went down", said
+            (STATE / "ctl").unlink()
+    finally:
+        shutil.rmtree(STATE)
 
 
 def test_an_interrupted_up_leaves_nothing(cluster: Cluster) -> None:

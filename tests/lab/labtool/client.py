@@ -27,6 +27,23 @@ class Result(NamedTuple):
     stderr: str
 
 
+def send(sock: socket.socket, frame: Frame) -> None:
+    try:
+        sock.sendall(frame.encode())
+    except ConnectionError:
+        pass  # What the supervisor still said is read before the connection's end.
+
+
+def receive(sock: socket.socket) -> bytes:
+    try:
+        data = sock.recv(65536)
+    except ConnectionError:  # It died with what we had sent unread.
+        data = b""
+    if not data:
+        raise LabError("the lab went down")
+    return data
+
+
 class Execution:
     """A command in a guest, from its request to its exit status."""
 
@@ -43,10 +60,7 @@ class Execution:
         self._watch_input()
 
     def send(self, frame: Frame) -> None:
-        try:
-            self._socket.sendall(frame.encode())
-        except ConnectionError:
-            pass  # What the supervisor still said is read before the connection's end.
+        send(self._socket, frame)
 
     def _watch_input(self) -> None:
         watched = self._stdin is not None and self._stdin in self._selector.get_map()
@@ -87,10 +101,7 @@ class Execution:
                 self._watch_input()
 
     def _receive(self) -> Optional[int]:
-        data = self._socket.recv(65536)
-        if not data:
-            raise LabError("the lab went down")
-        for frame in self._decoder.feed(data):
+        for frame in self._decoder.feed(receive(self._socket)):
             if frame.kind in (STDOUT, STDERR):
                 self._output(frame.kind, frame.payload)
                 self.send(number_frame(0, CREDIT, len(frame.payload)))
@@ -137,15 +148,14 @@ class Lab:
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
         with self.connect() as sock:
-            sock.sendall(json_frame(0, REQUEST, {"op": op, **arguments}).encode())
+            send(sock, json_frame(0, REQUEST, {"op": op, **arguments}))
             decoder = Decoder()
-            while data := sock.recv(65536):
-                for frame in decoder.feed(data):
+            while True:
+                for frame in decoder.feed(receive(sock)):
                     answer: dict[str, Any] = frame.json()
                     if "error" in answer:
                         raise LabError(answer["error"])
                     return answer
-        raise LabError("the lab went down")
 
     def run(self, node: int, command: "str | list[str]", timeout: float = 60, check: bool = False,
             **request: Any) -> Result:
