@@ -37,9 +37,12 @@ TEST_F(PlannerTest, RefusesWhatCannotMoveAndSaysWhy) {
   ASSERT_TRUE(third);
   const auto standby = start_standby(*third);
   // The agent that is asked need not be one of the move's.
-  refused(plan(*third, "demo/kv", "two"), Errc::invalid_argument, "nodes that have it: three");
+  for (const AgentProcess* agent : {third.get(), one_.get()}) {
+    refused(plan(*agent, "demo/kv", "two"), Errc::invalid_argument, "nodes that have it: three");
+  }
   standby->kill();
   third->stop();
+  // However soon: who has shown a node knows of it.
   refused(plan(*one_, "demo/kv", "three"), Errc::invalid_argument, "node 'three' is not alive");
   endpoints::proto::MigrateRequest request;
   request.set_dc(endpoint(*one_, "demo/kv").place().dc());

@@ -102,6 +102,7 @@ void Admin::list_nodes(const Asker& asker, coord::Deadline deadline) {
       on_loop<std::vector<coord::NodeEntry>>(
           loop_, lifetime_, [this, asker](coord::Result<std::vector<coord::NodeEntry>> entries) {
             if (!entries) return refuse(asker, to_error(entries.error()));
+            nodes_.note(*entries);
             std::map<std::string, proto::NodeInfo> nodes;
             const auto add = [&](const coord::proto::NodeRecord& record, bool alive) {
               auto& info = nodes[record.name()];

@@ -64,6 +64,10 @@ void NodeTable::take(std::vector<coord::NodeEntry> entries) {
   if (changed_) changed_();
 }
 
+void NodeTable::note(const std::vector<coord::NodeEntry>& entries) {
+  for (const auto& entry : entries) nodes_.try_emplace(entry.record.name(), Node{entry.record});
+}
+
 const NodeTable::Node* NodeTable::find(const std::string& name) const {
   const auto found = nodes_.find(name);
   return found == nodes_.end() ? nullptr : &found->second;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "agent/on_loop.h"
 #include "godwit/coord/directory.h"
@@ -25,6 +26,9 @@ class NodeTable {
 
   /// Looks again; also after each `connected`. Then the watch does it.
   void refresh();
+  /// Takes in a listing that was read for something else, ahead of the watch: nodes in it that
+  /// were never seen.
+  void note(const std::vector<coord::NodeEntry>& entries);
 
   /// False until the first list came: nothing can be said of absent nodes before.
   bool loaded() const noexcept { return loaded_; }

@@ -33,6 +33,7 @@ void Planner::survey(coord::Deadline deadline, Surveyed done) {
       on_loop<std::vector<coord::NodeEntry>>(
           loop_, lifetime_, [this, done](coord::Result<std::vector<coord::NodeEntry>> entries) {
             if (!entries) return done(tl::make_unexpected(to_error(entries.error())));
+            nodes_.note(*entries);
             NodeSurvey survey;
             for (const auto& [name, node] : nodes_.all()) survey.vanished.insert(name);
             for (auto& entry : *entries) {
