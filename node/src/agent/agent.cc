@@ -159,23 +159,19 @@ void Agent::open_mover() {
   migrate::Limits limits;
   limits.prepare = config_.prepare_limit;
   limits.blackout = config_.blackout_limit;
-  MoveParts parts{
-      *loop_,
-      *directory_,
-      *moves_,
-      *nodes_,
-      *dcs_,
-      *processes_,
-      *cache_,
-      *claims_,
-      *reaper_,
-      config_.node,
-      incarnation_,
-      config_.reattach_grace,
-      limits,
-      [this] { return membership_->registered(); },
-      [this](SessionNumber session, endpoints::proto::Response& push,
-             const std::vector<std::shared_ptr<const Dc>>& dcs) { reply(session, push, dcs); }};
+  const auto push = [this](SessionNumber session, endpoints::proto::Response& order,
+                           const std::vector<std::shared_ptr<const Dc>>& dcs) {
+    reply(session, order, dcs);
+    sessions_->hurry(session);  // it may be what clients wait for
+  };
+  MoveParts parts{*loop_,       *directory_,
+                  *moves_,      *nodes_,
+                  *dcs_,        *processes_,
+                  *cache_,      *claims_,
+                  *reaper_,     config_.node,
+                  incarnation_, config_.reattach_grace,
+                  limits,       [this] { return membership_->registered(); },
+                  push};
   mover_ = std::make_unique<Mover>(
       std::move(parts), ProgramSettings{config_.programs, run_.path(), config_.programs_nice},
       Mover::Events{[this](std::function<void()> done) { publish_programs(std::move(done)); },

@@ -180,23 +180,33 @@ void SessionServer::flush_all() {
   }
 }
 
-void SessionServer::write(SessionNumber number) {
+void SessionServer::hurry(SessionNumber number) {
   const auto found = connections_.find(number);
-  if (found == connections_.end()) return;
-  Connection& connection = *found->second;
-  const bool was_paused =
-      connection.open_requests + 1 >= kMaxOpenRequests || (connection.watching & EPOLLIN) == 0;
+  if (found != connections_.end()) write_out(*found->second);
+}
+
+/// As far as it goes at once; false if the connection is broken.
+bool SessionServer::write_out(Connection& connection) {
   while (connection.sent < connection.out.size()) {
     const ssize_t written =
         ::send(connection.fd, connection.out.data() + connection.sent,
                connection.out.size() - connection.sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (written < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-      return close(number);
+      return errno == EAGAIN || errno == EWOULDBLOCK;
     }
     connection.sent += static_cast<std::size_t>(written);
   }
+  return true;
+}
+
+void SessionServer::write(SessionNumber number) {
+  const auto found = connections_.find(number);
+  if (found == connections_.end()) return;
+  Connection& connection = *found->second;
+  const bool was_paused =
+      connection.open_requests + 1 >= kMaxOpenRequests || (connection.watching & EPOLLIN) == 0;
+  if (!write_out(connection)) return close(number);
   if (connection.sent == connection.out.size()) {
     connection.out = std::string();
     connection.sent = 0;

@@ -57,6 +57,9 @@ class SessionServer {
   void close(SessionNumber number);
   /// Writes out what is queued, as far as it goes at once.
   void flush_all();
+  /// Writes out what is queued for a session ahead of the end of the loop's round. It closes
+  /// nothing: a connection that fails is found then.
+  void hurry(SessionNumber number);
   std::uint64_t requests() const noexcept { return requests_; }
 
  private:
@@ -79,6 +82,7 @@ class SessionServer {
   void read(SessionNumber number);
   Result<void> handle(SessionNumber number);
   void write(SessionNumber number);
+  static bool write_out(Connection& connection);
   void update(Connection& connection);
 
   EventLoop& loop_;
