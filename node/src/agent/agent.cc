@@ -164,14 +164,16 @@ void Agent::open_mover() {
     reply(session, order, dcs);
     sessions_->hurry(session);  // it may be what clients wait for
   };
-  MoveParts parts{*loop_,       *directory_,
-                  *moves_,      *nodes_,
-                  *dcs_,        *processes_,
-                  *cache_,      *claims_,
-                  *reaper_,     config_.node,
-                  incarnation_, config_.reattach_grace,
-                  limits,       [this] { return membership_->registered(); },
-                  push};
+  MoveParts parts{
+      *loop_,       *directory_,
+      *moves_,      *nodes_,
+      *dcs_,        *processes_,
+      *cache_,      *claims_,
+      *reaper_,     config_.node,
+      incarnation_, config_.reattach_grace,
+      limits,       [this] { return membership_->registered(); },
+      push,
+  };
   mover_ = std::make_unique<Mover>(
       std::move(parts), ProgramSettings{config_.programs, run_.path(), config_.programs_nice},
       Mover::Events{[this](std::function<void()> done) { publish_programs(std::move(done)); },

@@ -64,8 +64,13 @@ void NodeTable::take(std::vector<coord::NodeEntry> entries) {
   if (changed_) changed_();
 }
 
+// Not as present: the listing may be older than the table, and nothing would correct that. Who
+// finds a node absent reads it afresh before it acts on that.
 void NodeTable::note(const std::vector<coord::NodeEntry>& entries) {
-  for (const auto& entry : entries) nodes_.try_emplace(entry.record.name(), Node{entry.record});
+  const auto now = Clock::now();
+  for (const auto& entry : entries) {
+    nodes_.try_emplace(entry.record.name(), Node{entry.record, false, now});
+  }
 }
 
 const NodeTable::Node* NodeTable::find(const std::string& name) const {

@@ -26,8 +26,8 @@ class NodeTable {
 
   /// Looks again; also after each `connected`. Then the watch does it.
   void refresh();
-  /// Takes in a listing that was read for something else, ahead of the watch: nodes in it that
-  /// were never seen.
+  /// Remembers the nodes of a listing that was read for something else. Whether they are present
+  /// is for the watch to say.
   void note(const std::vector<coord::NodeEntry>& entries);
 
   /// False until the first list came: nothing can be said of absent nodes before.
