@@ -11,6 +11,7 @@
 #include "godwit/fabric/address.h"
 #include "godwit/godwit.h"
 #include "node/agent_fixture.h"
+#include "node/scripted_process.h"
 
 namespace godwit::node_tests {
 namespace {
@@ -120,6 +121,30 @@ TEST_F(AgentLossTest, RequestsMadeWhileTheAgentIsAwayAreAnsweredByTheNextOne) {
   const auto bound = future.get();
   ASSERT_TRUE(bound) << bound.error().to_string();
   EXPECT_EQ(resolve(*a, "demo/later")->id, bound->id);
+}
+
+// A bind whose answer was lost with the agent is repeated to the next one, and finds what it had
+// made, if it had; but never what the process has had before.
+TEST_F(AgentLossTest, ARepeatedBindFindsWhatItMadeAndNothingElse) {
+  const auto one = start_agent("one", {"--reattach-grace", "20s"});
+  ASSERT_TRUE(one);
+  endpoints::proto::Place had, made;
+  {
+    ScriptedProcess process(*one, 77);
+    had = process.bind_anonymous(1, false);
+    made = process.bind_anonymous(2, false);
+  }
+  one->kill();
+  ASSERT_TRUE(one->launch()) << one->log();
+  // Its records are found before it comes back: repeated binds are answered after the first sweep.
+  ScriptedProcess witness(*one, 78);
+  witness.bind_anonymous(1, true, "the witness's engine");
+  ScriptedProcess process(*one, 77, true);
+  process.claim(had);
+  EXPECT_EQ(process.bind_anonymous(2, true).slot(), made.slot());
+  const auto another = process.bind_anonymous(3, true);
+  EXPECT_NE(another.slot(), had.slot()) << "an endpoint is bound twice";
+  EXPECT_NE(another.slot(), made.slot()) << "an endpoint is bound twice";
 }
 
 TEST_F(AgentLossTest, WithoutAnAgentARequestFailsAtItsDeadline) {

@@ -362,10 +362,13 @@ Known Claims::adopt(std::uint64_t process, const std::string& dc, const std::str
                     const std::string& engine_address) {
   const auto found = leftovers_.find(process);
   if (found == leftovers_.end()) return nullptr;
+  // A record may have been found before the process came back and claimed it.
+  const Process* owner = processes_.find(process);
   auto& list = found->second;
   const auto match = std::find_if(list.begin(), list.end(), [&](const Known& each) {
     return each->dc == dc && each->record.name() == name &&
-           (!name.empty() || each->record.engine_address() == engine_address);
+           (!name.empty() || each->record.engine_address() == engine_address) &&
+           (owner == nullptr || !owner->held.contains(each->id()));
   });
   if (match == list.end()) return nullptr;
   Known adopted = std::move(*match);

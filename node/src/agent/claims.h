@@ -54,8 +54,8 @@ class Claims {
   void sweep_later();
   /// Runs `task` once the first sweep is complete, or at the deadline.
   void when_swept(coord::Deadline deadline, std::function<void()> task);
-  /// Takes a leftover of the process that an earlier form of this bind may have made; nullptr:
-  /// none.
+  /// Takes a leftover of the process that an earlier form of this bind may have made, and that the
+  /// process does not hold; nullptr: none.
   Known adopt(std::uint64_t process, const std::string& dc, const std::string& name,
               const std::string& engine_address);
   /// Whether a record of this node may still find its process.

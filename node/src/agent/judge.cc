@@ -1,5 +1,7 @@
 #include "agent/judge.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -176,6 +178,11 @@ void Judge::finish(std::uint64_t number, Verdict verdict) {
   loop_.cancel(done.timer);
   if (verdict == Verdict::alive) return done.done(done.endpoint);
   const auto& record = done.endpoint->record;
+  // Many may ask at once.
+  if (std::exchange(last_lost_, done.endpoint->id()) != done.endpoint->id()) {
+    spdlog::info("{} of process {} on node {} is judged lost", done.endpoint->label(),
+                 record.owner().pid(), record.owner().node());
+  }
   directory_.mark_dead(
       done.endpoint->dc, record.slot(), record.generation(), record.owner().process(),
       coord::after(kWriteLimit),
