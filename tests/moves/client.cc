@@ -82,6 +82,7 @@ void Client::mourn(const char* what, const godwit::Error& error) {
       .with("number", number_)
       .with("acknowledged", acknowledged_)
       .with("outcome", executed ? "unknown" : "not_executed")
+      .with("error", error.to_string())
       .say();
   // The agent may be on its way back.
   const auto limit = Clock::now() + kPatience;

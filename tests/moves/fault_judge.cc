@@ -1,6 +1,8 @@
 // FaultStage: what the ledgers and the clients prove.
+#include <algorithm>
 #include <cstdio>
 #include <utility>
+#include <vector>
 
 #include "fault_stage.h"
 
@@ -84,11 +86,14 @@ void FaultStage::judge_clients(bool nodes_may_be_lost, std::vector<std::string>&
 void FaultStage::print_words() const {
   for (const auto* group : {&clients_, &former_clients_}) {
     for (const Worker* client : *group) {
-      std::size_t count = 0;
+      std::vector<const WorkerLine*> words;
       for (const WorkerLine& line : client->lines) {
-        if (line.what() == "ready" || line.what() == "result") continue;
-        if (++count > kMostWords) break;
-        std::printf("client on %s: %s\n", client->node.c_str(), line.to_string().c_str());
+        if (line.what() != "ready" && line.what() != "result") words.push_back(&line);
+      }
+      // The last tell most.
+      for (std::size_t i = words.size() - std::min(words.size(), kMostWords); i < words.size();
+           ++i) {
+        std::printf("client on %s: %s\n", client->node.c_str(), words[i]->to_string().c_str());
       }
     }
   }
