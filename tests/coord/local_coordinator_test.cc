@@ -74,10 +74,10 @@ TEST(LocalCoordinator, SurvivesKillsAtAnyMoment) {
 }
 
 TEST(LocalCoordinator, AFullDiskIsAnErrorThatPasses) {
+  const TemporaryFolder mount_point;
   // In a process of its own, for its own mounts.
   const pid_t child = fork();
   if (child == 0) {
-    TemporaryFolder mount_point;
     if (unshare(CLONE_NEWNS) != 0 ||
         mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         mount("tmpfs", mount_point.path().c_str(), "tmpfs", 0, "size=2m") != 0)
