@@ -104,14 +104,19 @@ std::string Report::to_text() const {
     }
   }
   if (!moves.empty()) {
-    out += format("\n%-16s %10s %7s %10s %12s %22s %12s\n", "moved under load", "MiB state",
-                  "rounds", "MiB sent", "copied in", "pause seen: of half", "of worst");
+    out +=
+        format("\n%-16s %10s %7s %10s %12s %12s %22s %12s\n", "moved under load", "MiB state",
+               "rounds", "MiB sent", "copied in", "gate shut", "pause seen: of half", "of worst");
     for (const MoveRow& row : moves) {
-      out += format("%-16s %10u %7u %10.1f %12s %22s %12s\n", (row.from + " -> " + row.to).c_str(),
-                    row.mebibytes, row.rounds, double(row.bytes_sent) / (1 << 20),
-                    milliseconds(row.copy_ms).c_str(), milliseconds(row.median_pause_ms).c_str(),
+      out += format("%-16s %10u %7u %10.1f %12s %12s %22s %12s\n",
+                    (row.from + " -> " + row.to).c_str(), row.mebibytes, row.rounds,
+                    double(row.bytes_sent) / (1 << 20), milliseconds(row.copy_ms).c_str(),
+                    milliseconds(row.gate_ms).c_str(), milliseconds(row.median_pause_ms).c_str(),
                     milliseconds(row.longest_pause_ms).c_str());
     }
+    out +=
+        "  gate shut: nobody serves; pause seen: a client's longest time without a reply, the "
+        "copying included\n";
   }
   out += "\n";
   for (const std::string& note : notes) out += "note: " + note + "\n";
