@@ -40,7 +40,8 @@ struct ProcessOptions {
   /// Use only this one. The environment variable GODWIT_TRANSPORT sets it, too.
   std::optional<fabric::TransportKind> force_transport;
   /// How long an idle engine polls before it sleeps (adapts downwards). Zero: sleep at once;
-  /// nanoseconds::max(): never sleep.
+  /// nanoseconds::max(): never sleep. Where busy processes are more than processors, zero is best:
+  /// whoever polls keeps a processor from whom it waits for.
   std::chrono::nanoseconds spin = std::chrono::microseconds(50);
   std::size_t arena_capacity = std::size_t{256} << 20;  // address space per engine, see docs
   std::string program;  // shown by `godwit`; empty: the process's name
