@@ -17,6 +17,8 @@ using godwit::local_cluster::WorkerLine;
 namespace {
 
 constexpr auto kPatience = 20s;
+// Three servers, four clients and three agents.
+constexpr unsigned kCrowd = 10;
 constexpr std::size_t kValueSize = 4096;
 
 void fill(kv::Server& server, std::uint32_t mebibytes) {
@@ -80,7 +82,7 @@ class Auditor {
 
 int serve_mobile(const WorkerOptions& options) {
   StopOnSignal stop;
-  auto process = attach(options);
+  auto process = attach(options, kCrowd);
   if (!process) return 0;
   kv::Server server;
   if (!options.stand_by) fill(server, options.mebibytes);
@@ -105,7 +107,7 @@ int serve_mobile(const WorkerOptions& options) {
 }
 
 int call_mobile(const WorkerOptions& options) {
-  auto process = attach(options);
+  auto process = attach(options, kCrowd);
   if (!process) return 0;
   auto me = need(process->bind_anonymous(kDc), "bind");
   need(me.wait_bound(kMobile, kPatience), "wait_bound");

@@ -21,15 +21,12 @@ std::uint64_t now_ns() {
                                     std::chrono::nanoseconds(1));
 }
 
-std::unique_ptr<godwit::Process> attach(const WorkerOptions& options) {
+std::unique_ptr<godwit::Process> attach(const WorkerOptions& options, unsigned crowd) {
   godwit::ProcessOptions process_options;
   process_options.runtime_directory = options.runtime_directory;
   process_options.program = "demo-" + options.role;
   process_options.transports = {TransportKind::shm, TransportKind::tcp, TransportKind::ucx};
-  // Seven of these run at once: where they are more than the processors, whoever polls keeps one
-  // from whom it waits for.
-  const bool few_processors = std::thread::hardware_concurrency() < 8;
-  if (options.role.starts_with("mobile") && few_processors) process_options.spin = {};
+  if (std::thread::hardware_concurrency() < crowd) process_options.spin = {};
   if (!options.transport.empty()) {
     process_options.force_transport =
         need(godwit::fabric::parse_transport(options.transport), "transport");

@@ -49,8 +49,9 @@ int write_ledger(const WorkerOptions& options);
 // What they share.
 
 /// Attaches to the node's agent; says `unavailable` and returns null where that transport is not
-/// built or the machine lacks it, exits where anything else fails.
-std::unique_ptr<godwit::Process> attach(const WorkerOptions& options);
+/// built or the machine lacks it, exits where anything else fails. `crowd`: so many processes are
+/// busy at once; on fewer processors it does not poll, which would keep one from whom it waits for.
+std::unique_ptr<godwit::Process> attach(const WorkerOptions& options, unsigned crowd = 0);
 
 /// Takes the value or says `failed` with the error, and exits with status 1.
 template <typename T>

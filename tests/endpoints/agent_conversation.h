@@ -14,11 +14,10 @@
 #include <cstring>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "godwit/agent_link.h"
-#include "godwit/agent_protocol.h"
 #include "godwit/endpoints/agent.pb.h"
+#include "support/message_socket.h"
 
 namespace godwit::endpoints_tests {
 
@@ -29,36 +28,18 @@ class Conversation {
 
   static constexpr std::chrono::milliseconds kPatience{10'000};
 
-  explicit Conversation(int fd) : fd_(fd) {}
-  Conversation(Conversation&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), reader_(std::move(other.reader_)) {}
-  ~Conversation() {
-    if (fd_ >= 0) ::close(fd_);
-  }
+  explicit Conversation(int fd) : socket_(fd) {}
 
   /// Nothing at the connection's end, or after so long (negative: never).
   std::optional<Request> receive(std::chrono::milliseconds patience = kPatience) {
-    while (true) {
-      const auto next = reader_.next();
-      if (!next) return std::nullopt;
-      if (next->whole) {
-        Request request;
-        if (!request.ParseFromString(std::string(next->message))) return std::nullopt;
-        return request;
-      }
-      pollfd fd{fd_, POLLIN, 0};
-      if (::poll(&fd, 1, static_cast<int>(patience.count())) <= 0) return std::nullopt;
-      const ssize_t got = ::recv(fd_, reader_.prepare(65536), 65536, 0);
-      if (got <= 0) return std::nullopt;
-      reader_.commit(static_cast<std::size_t>(got));
-    }
+    return socket_.receive<Request>(patience);
   }
   /// False if the other side is gone.
-  bool try_send(const Response& response) { return put(bytes_of(response)); }
+  bool try_send(const Response& response) { return socket_.send(response); }
   void send(const Response& response) { EXPECT_TRUE(try_send(response)); }
-  void send_bytes(const std::string& bytes) { EXPECT_TRUE(put(bytes)); }
+  void send_bytes(const std::string& bytes) { EXPECT_TRUE(socket_.send_bytes(bytes)); }
   /// Ends it for both sides; any thread.
-  void hang_up() const { ::shutdown(fd_, SHUT_RDWR); }
+  void hang_up() const { ::shutdown(socket_.fd(), SHUT_RDWR); }
 
   /// The DC `demo`, number 1.
   static void grant_demo(Response& response) {
@@ -114,18 +95,7 @@ class Conversation {
   }
 
  private:
-  static std::string bytes_of(const Response& response) {
-    std::string bytes;
-    agent_protocol::append(response, bytes);
-    return bytes;
-  }
-  bool put(const std::string& bytes) const {
-    return ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-           static_cast<ssize_t>(bytes.size());
-  }
-
-  int fd_;
-  agent_protocol::MessageReader reader_;
+  test_support::MessageSocket socket_;
 };
 
 /// The socket in a runtime directory.

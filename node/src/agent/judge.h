@@ -77,7 +77,7 @@ class Judge {
   const Local local_;
   std::uint64_t next_ = 1;
   std::map<std::uint64_t, Case> cases_;
-  EndpointId last_lost_;
+  EndpointId last_lost_;  // said in the log
   Lifetime lifetime_;
 };
 
